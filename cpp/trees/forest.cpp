@@ -1,0 +1,132 @@
+#include "forest.h"
+
+#include <algorithm>
+
+#include "isa.h"
+#include "thread_pool.h"
+
+namespace rlshare {
+namespace {
+
+// Room for `extra` more, growing by a quarter: a forest is mostly its leaf tables, and doubling
+// would waste up to half of the memory.
+template <typename T>
+void make_room(std::vector<T>& v, std::size_t extra) {
+  const std::size_t need = v.size() + extra;
+  if (v.capacity() < need) v.reserve(std::max(need, v.capacity() + v.capacity() / 4));
+}
+
+template <typename T>
+void extend(std::vector<T>& v, const std::vector<T>& more) {
+  v.insert(v.end(), more.begin(), more.end());
+}
+
+template <typename T>
+std::size_t bytes(const std::vector<T>& v) {
+  return v.capacity() * sizeof(T);
+}
+
+constexpr std::size_t kTreesPerPass = 1024;   // their leaf tables stay in the second-level cache
+constexpr std::size_t kThreadsFrom = 200000;  // (row, tree) pairs below which threads cost more
+
+}  // namespace
+
+Forest::Forest(Growth growth, std::size_t n_features, std::vector<float> bias,
+               std::vector<std::uint8_t> categorical)
+    : growth_(growth), bias_(std::move(bias)), categorical_(std::move(categorical)) {
+  categorical_.resize(n_features, 0);
+  any_categorical_ = std::count(categorical_.begin(), categorical_.end(), 0) !=
+                     static_cast<std::ptrdiff_t>(n_features);
+  leaves_.resize(kSlack, 0.f);
+}
+
+std::size_t Forest::n_bytes() const {
+  return sizeof(*this) + bytes(bias_) + bytes(categorical_) + bytes(depth_) +
+         bytes(structure_begin_) + bytes(leaf_begin_) + bytes(tests_) + bytes(nodes_) +
+         bytes(leaves_) + bytes(rates_);
+}
+
+void Forest::append(const Tree& tree) {
+  make_room(depth_, 1);
+  make_room(structure_begin_, 1);
+  make_room(leaf_begin_, 1);
+  make_room(tests_, tree.tests.size());
+  make_room(nodes_, tree.nodes.size());
+  make_room(leaves_, tree.leaves.size());
+  make_room(rates_, tree.rates.size());
+  // From here on nothing allocates.
+  structure_begin_.push_back(growth_ == Growth::oblivious ? tests_.size() : nodes_.size());
+  leaf_begin_.push_back(n_leaf_floats());
+  depth_.push_back(tree.depth);
+  extend(tests_, tree.tests);
+  extend(nodes_, tree.nodes);
+  leaves_.insert(leaves_.end() - kSlack, tree.leaves.begin(), tree.leaves.end());
+  extend(rates_, tree.rates);
+}
+
+Tree Forest::tree(std::size_t t) const {
+  const bool last = t + 1 == n_trees();
+  const auto slice = [](const auto& v, std::size_t begin, std::size_t end) {
+    return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + end);
+  };
+  const std::size_t structure_end =
+      last ? (growth_ == Growth::oblivious ? tests_.size() : nodes_.size())
+           : structure_begin_[t + 1];
+  Tree tree;
+  tree.depth = depth_[t];
+  if (growth_ == Growth::oblivious)
+    tree.tests = slice(tests_, structure_begin_[t], structure_end);
+  else
+    tree.nodes = slice(nodes_, structure_begin_[t], structure_end);
+  tree.leaves = slice(leaves_, leaf_begin_[t], last ? n_leaf_floats() : leaf_begin_[t + 1]);
+  tree.rates = slice(rates_, t * n_outputs(), (t + 1) * n_outputs());
+  return tree;
+}
+
+void Forest::fill_bias(float* out, std::size_t n_rows) const {
+  for (std::size_t i = 0; i < n_rows; ++i)
+    std::copy(bias_.begin(), bias_.end(), out + i * n_outputs());
+}
+
+void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
+                       float* acc) const {
+  if (growth_ == Growth::oblivious) {
+    const ObliviousView view = {depth_.data(), structure_begin_.data(), leaf_begin_.data(),
+                                tests_.data(), leaves_.data(),          categorical_.data(),
+                                n_outputs()};
+    kernels().predict_oblivious(view, x, rows, begin, end, acc);
+  } else {
+    const GreedyView view = {depth_.data(), structure_begin_.data(), leaf_begin_.data(),
+                             nodes_.data(), leaves_.data(),          categorical_.data(),
+                             n_outputs(),   any_categorical_};
+    kernels().predict_greedy(view, x, rows, begin, end, acc);
+  }
+}
+
+void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
+                       std::size_t n_threads, float* out) const {
+  const std::size_t d = n_features(), D = n_outputs(), width = round_up(D, 4);
+  if (n_rows == 0 || begin >= end) return;
+  const std::size_t n_blocks = (n_rows + kBlockRows - 1) / kBlockRows;
+  if (n_rows * (end - begin) < kThreadsFrom) n_threads = 1;
+  const std::size_t n_parts = std::min(n_threads, n_blocks);
+  parallel_for(n_parts, n_threads, [&](std::size_t part) {
+    const std::size_t first = n_blocks * part / n_parts, last = n_blocks * (part + 1) / n_parts;
+    std::vector<float> x((last - first) * kBlockRows * d, 0.f);
+    std::vector<float> acc((last - first) * kBlockRows * width, 0.f);
+    const std::size_t row_begin = first * kBlockRows, row_end = std::min(last * kBlockRows, n_rows);
+    for (std::size_t i = row_begin; i < row_end; ++i) {
+      const std::size_t block = (i - row_begin) / kBlockRows, r = (i - row_begin) % kBlockRows;
+      for (std::size_t f = 0; f < d; ++f) x[(block * d + f) * kBlockRows + r] = X[i * d + f];
+      std::copy_n(out + i * D, D, acc.data() + (i - row_begin) * width);
+    }
+    for (std::size_t t = begin; t < end; t += kTreesPerPass)
+      for (std::size_t i = row_begin; i < row_end; i += kBlockRows)
+        add_block(x.data() + (i - row_begin) * d, std::min(kBlockRows, row_end - i), t,
+                  std::min(t + kTreesPerPass, end), acc.data() + (i - row_begin) * width);
+    for (std::size_t i = row_begin; i < row_end; ++i)
+      std::copy_n(acc.data() + (i - row_begin) * width, D, out + i * D);
+  });
+}
+
+}  // namespace rlshare

@@ -1,0 +1,67 @@
+// The ensemble: F_c(s) = bias_c + sum_t leaf_t(s)_c, with the learning rates already in the leaves.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+
+namespace rlshare {
+
+enum class Growth : std::uint32_t { oblivious, greedy };
+
+constexpr int kMaxDepth = 16;
+
+// One grown tree, on its way into a forest.
+struct Tree {
+  std::uint8_t depth = 0;
+  std::vector<Test> tests;    // oblivious: one a level, the root's first
+  std::vector<Node> nodes;    // greedy: the root first, children adjacent
+  std::vector<float> leaves;  // [n_leaves, n_outputs]: what is added to F, -rate * mean gradient
+  std::vector<float> rates;   // [n_outputs]: learning rates the leaves were scaled with
+};
+
+class Forest {
+ public:
+  Forest(Growth growth, std::size_t n_features, std::vector<float> bias,
+         std::vector<std::uint8_t> categorical);
+
+  Growth growth() const { return growth_; }
+  std::size_t n_features() const { return categorical_.size(); }
+  std::size_t n_outputs() const { return bias_.size(); }
+  std::size_t n_trees() const { return depth_.size(); }
+  std::size_t n_bytes() const;
+  const std::vector<float>& bias() const { return bias_; }
+  const std::vector<std::uint8_t>& categorical() const { return categorical_; }
+
+  // The forest is unchanged where this throws std::bad_alloc.
+  void append(const Tree& tree);
+  Tree tree(std::size_t t) const;
+
+  void fill_bias(float* out, std::size_t n_rows) const;
+  // Adds trees [begin, end) in ascending order to out [n_rows, n_outputs]. X: [n_rows, n_features].
+  void add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
+                 std::size_t n_threads, float* out) const;
+
+ private:
+  std::size_t n_leaf_floats() const { return leaves_.size() - kSlack; }
+  void add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
+                 float* acc) const;
+
+  static constexpr std::size_t kSlack = 4;  // kernels read leaf tables four floats at a time
+
+  Growth growth_;
+  std::vector<float> bias_;
+  std::vector<std::uint8_t> categorical_;
+  bool any_categorical_;
+  std::vector<std::uint8_t> depth_;
+  std::vector<std::uint64_t> structure_begin_;  // where a tree's tests or nodes start
+  std::vector<std::uint64_t> leaf_begin_;
+  std::vector<Test> tests_;
+  std::vector<Node> nodes_;
+  std::vector<float> leaves_;
+  std::vector<float> rates_;  // [n_trees, n_outputs]
+};
+
+}  // namespace rlshare

@@ -1,0 +1,67 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def supported_isas() -> list[str]: ...
+def force_isa(name: str) -> None: ...
+def active_isa() -> str: ...
+def available_threads() -> int: ...
+def checksum(data: bytes) -> int: ...
+def all_finite(values: NDArray[np.float32]) -> bool: ...
+
+class Codes:
+    def __len__(self) -> int: ...
+    def candidates(self, feature: int) -> list[float]: ...
+    def take(self, rows: NDArray[np.int64]) -> Codes: ...
+
+def bin(
+    X: NDArray[np.float32],
+    categorical: list[int],
+    quantile: bool,
+    n_bins: int,
+    n_threads: int,
+) -> Codes: ...
+
+class GrowParams:
+    def __init__(
+        self,
+        *,
+        greedy: bool,
+        cosine: bool,
+        max_depth: int,
+        min_samples_leaf: int,
+        l2: float,
+        feature_weights: list[float],
+        rates: list[float],
+        n_threads: int,
+    ) -> None: ...
+
+class Forest:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
+    n_trees: int
+    n_bytes: int
+    n_features: int
+    greedy: bool
+    bias: list[float]
+    categorical: list[int]
+    def grow(
+        self,
+        codes: Codes,
+        grads: NDArray[np.float32],
+        weights: NDArray[np.float32] | None,
+        params: GrowParams,
+    ) -> None: ...
+    def add_trees(
+        self,
+        X: NDArray[np.float32],
+        begin: int,
+        end: int,
+        out: NDArray[np.float32],
+        with_bias: bool,
+        n_threads: int,
+    ) -> None: ...
+    def tree(self, i: int) -> dict[str, Any]: ...
+    def to_bytes(self, metadata: bytes) -> bytes: ...
+    @staticmethod
+    def from_bytes(data: bytes) -> tuple[Forest, bytes]: ...

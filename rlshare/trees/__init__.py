@@ -1,0 +1,18 @@
+"""Gradient-boosted trees fitted on gradients: the learner, without torch or Stable-Baselines3."""
+
+from rlshare._core import active_isa, supported_isas
+from rlshare.trees.boosted_trees import BoostedTrees, Codes
+from rlshare.trees.isa import force_isa
+from rlshare.trees.params import TreeParams
+from rlshare.trees.schedules import Linear, Table
+
+__all__ = [
+    "BoostedTrees",
+    "Codes",
+    "Linear",
+    "Table",
+    "TreeParams",
+    "active_isa",
+    "force_isa",
+    "supported_isas",
+]

@@ -1,0 +1,409 @@
+"""The learner as numpy users see it: one tree a step, on gradients the caller computes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlshare import _core
+from rlshare.trees import checks, model_file
+from rlshare.trees.categories import CategoryEncoder
+from rlshare.trees.params import TreeParams
+from rlshare.trees.schedules import (
+    LearningRate,
+    as_schedules,
+    rate_at,
+)
+
+FloatArray = NDArray[np.float32]
+
+
+class Codes:
+    """Rows binned by :meth:`BoostedTrees.bin`, to be fitted on as often as wanted."""
+
+    def __init__(self, core: _core.Codes) -> None:
+        self._core = core
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._core)
+
+    def candidates(self, feature: int) -> list[float]:
+        """Return the feature's candidate thresholds, or the numbers of its categories."""
+        return self._core.candidates(feature)
+
+
+class BoostedTrees:
+    """One ensemble with `n_outputs` columns that share the structure of every tree.
+
+    ``F_c(s) = bias_c - sum_t eta_c(t) * v_t[leaf_t(s), c]`` with v the mean per-sample gradient of
+    a leaf (Fuhrer, Tessler, Dalal, arXiv 2407.08250). A prediction adds, in float32, the bias and
+    then the trees in the order they were grown; the number of threads, the instruction set and the
+    other rows of the batch never change it.
+
+    Args:
+        n_features: columns of X.
+        n_outputs: columns of a prediction, D.
+        params: shape of the trees.
+        learning_rate: eta: one rate or schedule, or a sequence of one an output. A schedule is
+            :class:`Linear`, :class:`Table` or any callable of t, the boosting steps made so far.
+        bias: prediction of the empty ensemble [n_outputs]; zeros by default.
+        n_threads: at most so many threads, where they pay; None for as many as there are cores.
+        device: "cpu".
+
+    Raises:
+        ValueError: where an argument breaks its rule; the message states both.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        n_outputs: int,
+        params: TreeParams | None = None,
+        learning_rate: LearningRate = 0.1,
+        bias: ArrayLike | None = None,
+        n_threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        if n_features < 1 or n_outputs < 1:
+            raise ValueError(
+                f"n_features and n_outputs must be >= 1, got {n_features} and {n_outputs}"
+            )
+        if n_threads is not None and n_threads < 1:
+            raise ValueError(f"n_threads must be >= 1 or None, got {n_threads}")
+        if device != "cpu":
+            raise ValueError(f"device must be cpu, the only back end built so far, got {device!r}")
+        params = params or TreeParams()
+        checks.features(params, n_features)
+        if params.random_state is None and (params.subsample < 1 or params.colsample < 1):
+            params = replace(params, random_state=secrets.randbits(32))
+        categorical = params.categorical or ()
+        self.params = params
+        self.n_features = int(n_features)
+        self.n_outputs = int(n_outputs)
+        self.n_threads = n_threads
+        self.n_steps_done = 0
+        self._schedules = as_schedules(learning_rate, n_outputs)
+        self._encoder = CategoryEncoder(n_features, {f: [] for f in categorical})
+        self._forest = _core.Forest(
+            greedy=params.grow_policy == "greedy",
+            n_features=n_features,
+            bias=checks.bias(bias, n_outputs).tolist(),
+            categorical=[f in categorical for f in range(n_features)],
+        )
+
+    @property
+    def n_trees(self) -> int:
+        """Trees in the ensemble."""
+        return self._forest.n_trees
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the trees, in bytes."""
+        return self._forest.n_bytes
+
+    @property
+    def bias(self) -> FloatArray:
+        """Prediction of the empty ensemble [n_outputs]."""
+        return np.asarray(self._forest.bias, np.float32)
+
+    def learning_rates(self, t: int | None = None) -> NDArray[np.float64]:
+        """Return the learning rates [n_outputs] of boosting step t, by default the next one."""
+        t = self.n_steps_done if t is None else t
+        return np.array([rate_at(schedule, t) for schedule in self._schedules])
+
+    def predict(
+        self, X: Any, start: int = 0, stop: int | None = None, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Return F(X) of trees [start, stop).
+
+        The bias counts as part of the range that begins at 0, so that adjoining ranges add up.
+
+        Args:
+            X: observations [n, n_features]; NaN and +-Inf are legal.
+            start: first tree.
+            stop: tree after the last, None for all.
+            out: float32 [n, n_outputs], C-contiguous: the trees, without the bias, are added onto
+                it in place. Going on from ``predict(X, 0, k)`` so is bit-equal to one prediction.
+
+        Returns:
+            float32 [n, n_outputs].
+
+        Raises:
+            ValueError: for a wrong shape, or a range that is not in [0, n_trees].
+        """
+        stop = self.n_trees if stop is None else stop
+        if not 0 <= start <= stop <= self.n_trees:
+            raise ValueError(
+                f"start and stop must obey 0 <= start <= stop <= {self.n_trees}, "
+                f"got {start} and {stop}"
+            )
+        encoded = self._encoder.encode(X)
+        shape = (len(encoded), self.n_outputs)
+        with_bias = out is None and start == 0
+        if out is None:
+            out = np.zeros(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32 or not out.flags.carray:
+            raise ValueError(
+                f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "
+                f"got {out.dtype} of shape {list(out.shape)}"
+            )
+        self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0)
+        return out
+
+    def bin(self, X: Any) -> Codes:
+        """Return codes of X [n, n_features] for :meth:`step`; new categories are learnt."""
+        return Codes(self._bin(self._encoder.encode(X, learn=True)))
+
+    def _bin(self, encoded: FloatArray) -> _core.Codes:
+        if len(encoded) == 0:
+            raise ValueError("X must have at least one row, got none")
+        return _core.bin(
+            encoded,
+            self._forest.categorical,
+            self.params.candidates == "quantile",
+            self.params.n_bins,
+            self.n_threads or 0,
+        )
+
+    def step(
+        self,
+        X: Any,
+        grads: ArrayLike,
+        rows: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        lr_scale: float = 1.0,
+    ) -> None:
+        """Grow one tree. Where this raises, the model is as it was.
+
+        Args:
+            X: observations [n, n_features], or codes from :meth:`bin`.
+            grads: per-sample gradients dL/dF [n, n_outputs]. A loss that is a mean over n rows has
+                gradients of 1/n of these: multiply by n.
+            rows: indices [m] of the rows of X that grads [m, n_outputs] belongs to; None for all.
+            sample_weight: weights >= 0, [m] or [m, n_outputs]; sums and means become weighted.
+            lr_scale: multiplied onto every learning rate.
+
+        Raises:
+            ValueError: for wrong shapes, non-finite gradients, weights < 0, a learning rate < 0.
+        """
+        X = X if isinstance(X, Codes) else self._encoder.as_array(X)
+        index = None if rows is None else checks.row_indices(rows, len(X))
+        n = len(X) if index is None else len(index)
+        grads = checks.gradients(grads, n, self.n_outputs)
+        weights = checks.weights(sample_weight, n, self.n_outputs)
+        rates = self._rates(lr_scale, grads)
+        feature_weights, sample = self._draw(n)
+        codes = self._codes(X, index)
+        if sample is not None:
+            codes = codes.take(sample)
+            grads = grads[sample]
+            weights = None if weights is None else weights[sample]
+        self._forest.grow(codes, grads, weights, self._grow_params(rates, feature_weights))
+        self.n_steps_done += 1
+
+    def _codes(self, X: Any, index: NDArray[np.int64] | None) -> _core.Codes:
+        if isinstance(X, Codes):
+            return X._core if index is None else X._core.take(index)
+        if self.params.bins == "rollout":
+            raise ValueError(
+                "bins='rollout' fits on codes that are made once: pass codes = model.bin(X) to step"
+            )
+        return self._bin(self._encoder.encode(X if index is None else X[index], learn=True))
+
+    def _rates(self, lr_scale: float, grads: FloatArray) -> NDArray[np.float64]:
+        if not (np.isfinite(lr_scale) and lr_scale >= 0):
+            raise ValueError(f"lr_scale must be finite and >= 0, got {lr_scale!r}")
+        rates = self.learning_rates() * lr_scale
+        largest = max(float(grads.max()), -float(grads.min()))
+        if rates.max() * max(largest, 1.0) > np.finfo(np.float32).max:
+            raise ValueError(
+                f"learning rate times gradient must fit float32, got {rates.max()} * {largest}"
+            )
+        return rates
+
+    def _draw(self, n: int) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+        """Return the features' weights and the rows of the next tree (None for all)."""
+        p, d = self.params, self.n_features
+        weights = np.ones(d) if p.feature_weights is None else np.array(p.feature_weights)
+        if p.subsample == 1 and p.colsample == 1:
+            return weights, None
+        # Seeded by the step, so that a loaded model goes on with the same draws.
+        rng = np.random.default_rng([p.random_state or 0, self.n_steps_done])
+        kept = rng.choice(d, max(1, round(p.colsample * d)), replace=False)
+        weights = np.where(np.isin(np.arange(d), kept), weights, 0.0)
+        if p.subsample == 1:
+            return weights, None
+        return weights, np.sort(rng.choice(n, max(1, round(p.subsample * n)), replace=False))
+
+    def _grow_params(
+        self, rates: NDArray[np.float64], feature_weights: NDArray[np.float64]
+    ) -> _core.GrowParams:
+        p = self.params
+        return _core.GrowParams(
+            greedy=p.grow_policy == "greedy",
+            cosine=p.score == "cosine",
+            max_depth=p.max_depth,
+            min_samples_leaf=p.min_samples_leaf,
+            l2=p.l2_regularization,
+            feature_weights=feature_weights.tolist(),
+            rates=rates.tolist(),
+            n_threads=self.n_threads or 0,
+        )
+
+    def fit(self, X: Any, y: ArrayLike, n_trees: int) -> BoostedTrees:
+        """Grow n_trees trees on the squared error ``|F(X) - y|^2 / 2`` and return self.
+
+        Args:
+            X: observations [n, n_features].
+            y: targets [n, n_outputs], or [n] where there is one output.
+            n_trees: boosting steps.
+
+        Raises:
+            ValueError: for wrong shapes or non-finite targets.
+        """
+        F = self.predict(X)
+        target = np.asarray(y, np.float32)
+        target = target[:, None] if target.ndim == 1 and self.n_outputs == 1 else target
+        if target.shape != F.shape:
+            raise ValueError(f"y must have shape {list(F.shape)}, got {list(target.shape)}")
+        codes = self.bin(X)
+        for _ in range(n_trees):
+            self.step(codes, F - target)
+            self.predict(X, self.n_trees - 1, self.n_trees, out=F)
+        return self
+
+    def tree_structure(self, i: int) -> dict[str, Any]:
+        """Return tree i as plain arrays: its tests, and its leaves as they are added to F.
+
+        An oblivious tree has "depth", "features" and "thresholds" (one a level, the root's first;
+        the category where the feature is categorical), "leaves" [2**depth, n_outputs] and "rates"
+        [n_outputs]. A greedy tree has "feature" (-1 in a leaf), "threshold", "left", "right"
+        [n_nodes], "leaf" [n_nodes, n_outputs] (zeros on inner nodes) and "rates".
+
+        Raises:
+            ValueError: where i is not in [0, n_trees).
+        """
+        if not 0 <= i < self.n_trees:
+            raise ValueError(f"i must be in [0, {self.n_trees}), got {i}")
+        tree = self._forest.tree(i)
+        if not self._forest.greedy:
+            tree["thresholds"] = self._values(tree["features"], tree["thresholds"])
+            return tree
+        leaf = np.array(tree["leaf"])
+        inner = leaf < 0
+        left = np.array(tree["left"])
+        return {
+            "feature": np.where(inner, tree["features"], -1),
+            "threshold": self._values(tree["features"], tree["thresholds"]),
+            "left": left,
+            "right": np.where(inner, left + 1, left),
+            "leaf": np.where(inner[:, None], np.float32(0), tree["leaves"][leaf]),
+            "rates": tree["rates"],
+        }
+
+    def _values(self, features: list[int], thresholds: list[float]) -> list[Any]:
+        categories = self._encoder.categories()
+        return [
+            categories[f][int(t)] if f in categories and np.isfinite(t) else t
+            for f, t in zip(features, thresholds, strict=True)
+        ]
+
+    def copy(self) -> BoostedTrees:
+        """Return an independent copy."""
+        return self._restored(_core.Forest(self._forest), self._metadata(), self.n_threads)
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BoostedTrees:
+        """Return an independent copy."""
+        return self.copy()
+
+    def to_bytes(self) -> bytes:
+        """Return the model in the file format of :meth:`save`."""
+        return self._forest.to_bytes(self._metadata().to_json())
+
+    def _metadata(self) -> model_file.Metadata:
+        return model_file.Metadata(
+            self.params, self._schedules, self._encoder.categories(), self.n_steps_done
+        )
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, learning_rate: LearningRate | None = None, n_threads: int | None = None
+    ) -> BoostedTrees:
+        """Undo :meth:`to_bytes`; see :meth:`load`."""
+        try:
+            forest, text = _core.Forest.from_bytes(data)
+            metadata = model_file.Metadata.from_json(text, forest)
+        except ValueError as error:
+            raise ValueError(f"not a valid rlshare model file: {error}") from error
+        if learning_rate is not None:
+            schedules = as_schedules(learning_rate, len(forest.bias))
+            metadata = replace(metadata, schedules=schedules)
+        return cls._restored(forest, metadata, n_threads)
+
+    @classmethod
+    def _restored(
+        cls, forest: _core.Forest, metadata: model_file.Metadata, n_threads: int | None
+    ) -> BoostedTrees:
+        model = cls.__new__(cls)
+        model.params = metadata.params
+        model.n_features = forest.n_features
+        model.n_outputs = len(forest.bias)
+        model.n_threads = n_threads
+        model.n_steps_done = metadata.n_steps_done
+        model._schedules = metadata.schedules
+        model._encoder = CategoryEncoder(forest.n_features, metadata.categories)
+        model._forest = forest
+        return model
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model to a file, whole or not at all.
+
+        A callable learning rate is not saved: pass it to :meth:`load` again to train on.
+
+        Raises:
+            OSError: where the file cannot be written; a file of that name stays as it was.
+        """
+        model_file.write_atomically(Path(path), self.to_bytes())
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        learning_rate: LearningRate | None = None,
+        n_threads: int | None = None,
+    ) -> BoostedTrees:
+        """Read a model written by :meth:`save`.
+
+        Args:
+            path: the file.
+            learning_rate: replaces the saved rates; needed to train on where one was a callable.
+            n_threads: as in the constructor.
+
+        Raises:
+            OSError: where the file cannot be read.
+            ValueError: where it is truncated, corrupt or no rlshare model.
+        """
+        return cls.from_bytes(Path(path).read_bytes(), learning_rate, n_threads)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickle keeps; callables stay, where they pickle."""
+        return {
+            "bytes": self.to_bytes(),
+            "schedules": self._schedules,
+            "n_threads": self.n_threads,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Undo :meth:`__getstate__`."""
+        restored = self.from_bytes(state["bytes"], n_threads=state["n_threads"])
+        restored._schedules = state["schedules"]
+        self.__dict__.update(restored.__dict__)

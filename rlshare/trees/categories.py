@@ -1,0 +1,115 @@
+"""Dictionaries that turn categories, strings or integers, into the numbers the core tests for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Category = str | int
+MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
+MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
+
+
+class CategoryEncoder:
+    """One dictionary a categorical feature; a category's number is its order of first appearance.
+
+    Args:
+        n_features: columns of X.
+        categories: the dictionary, as a list in order of numbers, of each categorical feature.
+    """
+
+    def __init__(self, n_features: int, categories: dict[int, list[Category]]) -> None:
+        self.n_features = n_features
+        self.numbers = {f: {key: i for i, key in enumerate(keys)} for f, keys in categories.items()}
+
+    def categories(self) -> dict[int, list[Category]]:
+        """Return each categorical feature's categories in order of their numbers."""
+        return {f: list(numbers) for f, numbers in self.numbers.items()}
+
+    def as_array(self, X: Any) -> NDArray[Any]:
+        """Return X as an array, its shape checked, its values as they are."""
+        plain = isinstance(X, np.ndarray) or not self.numbers
+        array: NDArray[Any] = np.asarray(X, dtype=None if plain else object)
+        if array.ndim != 2 or array.shape[1] != self.n_features:
+            raise ValueError(f"X must have shape [n, {self.n_features}], got {list(array.shape)}")
+        return array
+
+    def encode(self, X: Any, learn: bool = False) -> NDArray[np.float32]:
+        """Return X [n, n_features] as C-contiguous float32.
+
+        Args:
+            X: numbers; with categorical features integers, integral floats or an object array.
+            learn: add never-seen categories first (all or none); they are missing otherwise.
+
+        Raises:
+            ValueError: for a wrong shape, or a categorical value that is no string or integer.
+        """
+        X = self.as_array(X)
+        if not self.numbers:
+            return _numeric(X)
+        columns = {f: _keys(X[:, f], f) for f in self.numbers}
+        if learn:
+            self._learn(columns)
+        numeric = [f for f in range(self.n_features) if f not in self.numbers]
+        out = np.empty(X.shape, np.float32)
+        out[:, numeric] = _numeric(X[:, numeric])
+        for f, keys in columns.items():
+            number = self.numbers[f].get
+            out[:, f] = [MISSING if key is None else number(key, MISSING) for key in keys]
+        return out
+
+    def _learn(self, columns: dict[int, list[Category | None]]) -> None:
+        # dict.fromkeys keeps the order of first appearance.
+        new = {
+            f: [k for k in dict.fromkeys(keys) if k is not None and k not in self.numbers[f]]
+            for f, keys in columns.items()
+        }
+        for f, keys in new.items():
+            if len(self.numbers[f]) + len(keys) > MAX_CATEGORIES:
+                raise ValueError(
+                    f"a categorical feature may have at most {MAX_CATEGORIES} categories, "
+                    f"feature {f} has {len(self.numbers[f]) + len(keys)}"
+                )
+        for f, keys in new.items():
+            for key in keys:
+                self.numbers[f][key] = len(self.numbers[f])
+
+
+def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
+    if X.dtype.kind not in "fiub" and X.dtype != object:
+        raise ValueError(f"X must hold numbers in its numeric columns, got dtype {X.dtype}")
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is +-Inf, which is legal
+            return np.ascontiguousarray(X, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"X must hold numbers in its numeric columns: {error}") from error
+
+
+def _keys(column: NDArray[Any], feature: int) -> list[Category | None]:
+    """Return a categorical column as strings and Python integers, None where missing."""
+    if column.dtype.kind in "iubU":
+        return column.tolist()  # type: ignore[no-any-return]
+    if column.dtype.kind == "f":
+        fractional = np.isfinite(column) & (column != np.trunc(column)) | np.isinf(column)
+        if fractional.any():
+            raise _not_a_category(feature, column[fractional][0])
+        return [None if value != value else int(value) for value in column.tolist()]
+    return [_key(value, feature) for value in column]
+
+
+def _key(value: object, feature: int) -> Category | None:
+    if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (int, np.integer, np.bool_)):
+        return int(value)
+    raise _not_a_category(feature, value)
+
+
+def _not_a_category(feature: int, value: object) -> ValueError:
+    return ValueError(
+        f"a categorical feature must hold strings or integers, feature {feature} holds {value!r}"
+    )

@@ -1,0 +1,76 @@
+"""What the learner accepts: arrays made float32, or an error with the rule and the value."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlshare import _core
+from rlshare.trees.params import TreeParams
+
+FloatArray = NDArray[np.float32]
+
+
+def features(params: TreeParams, n_features: int) -> None:
+    """Check that params fit the number of features."""
+    if params.feature_weights is not None and len(params.feature_weights) != n_features:
+        raise ValueError(
+            f"feature_weights must hold one weight a feature, {n_features}, "
+            f"got {len(params.feature_weights)}"
+        )
+    for index in params.categorical or ():
+        if index >= n_features:
+            raise ValueError(f"categorical must be in [0, {n_features}), got {index}")
+
+
+def bias(values: ArrayLike | None, n_outputs: int) -> FloatArray:
+    """Return a bias of shape [n_outputs], zeros for None."""
+    out = np.zeros(n_outputs, np.float32) if values is None else np.asarray(values, np.float32)
+    if out.shape != (n_outputs,) or not np.isfinite(out).all():
+        raise ValueError(f"bias must be {n_outputs} finite numbers, got {values!r}")
+    return out
+
+
+def row_indices(rows: ArrayLike, n_rows: int) -> NDArray[np.int64]:
+    """Return indices of shape [m], all in [0, n_rows)."""
+    index = np.asarray(rows)
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ValueError(
+            f"rows must be integers of shape [m], got {index.dtype} of shape {list(index.shape)}"
+        )
+    outside = (index < 0) | (index >= n_rows)
+    if outside.any():
+        raise ValueError(f"rows must be in [0, {n_rows}), got {index[outside][0]}")
+    return np.ascontiguousarray(index, np.int64)
+
+
+def gradients(values: ArrayLike, n: int, n_outputs: int) -> FloatArray:
+    """Return finite gradients of shape [n, n_outputs], n >= 1."""
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        out = np.ascontiguousarray(values, np.float32)
+    if out.shape != (n, n_outputs):
+        raise ValueError(f"grads must have shape [{n}, {n_outputs}], got {list(out.shape)}")
+    if n == 0:
+        raise ValueError("a step needs at least one row, got none")
+    if not _core.all_finite(out):
+        row, column = np.argwhere(~np.isfinite(out))[0]
+        raise ValueError(
+            f"grads must be finite in float32, got {out[row, column]} in row {row}, output {column}"
+        )
+    return out
+
+
+def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | None:
+    """Return finite weights >= 0 of shape [n] or [n, n_outputs]; None stays None."""
+    if values is None:
+        return None
+    with np.errstate(over="ignore"):
+        out = np.ascontiguousarray(values, np.float32)
+    if out.shape not in ((n,), (n, n_outputs)):
+        raise ValueError(
+            f"sample_weight must have shape [{n}] or [{n}, {n_outputs}], got {list(out.shape)}"
+        )
+    if not _core.all_finite(out) or out.min() < 0:
+        bad = out[~(np.isfinite(out) & (out >= 0))][0]
+        raise ValueError(f"sample_weight must be finite and >= 0, got {bad}")
+    return out

@@ -1,0 +1,88 @@
+"""What a model file holds besides the trees, and how files are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rlshare import _core
+from rlshare.trees import checks
+from rlshare.trees.categories import Category
+from rlshare.trees.params import TreeParams
+from rlshare.trees.schedules import Schedule, from_plain, to_plain
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The part of a model that is no tree."""
+
+    params: TreeParams
+    schedules: tuple[Schedule, ...]
+    categories: dict[int, list[Category]]
+    n_steps_done: int
+
+    def to_json(self) -> bytes:
+        """Return the metadata as UTF-8 JSON."""
+        plain = {
+            "params": asdict(self.params),
+            "learning_rate": [to_plain(schedule) for schedule in self.schedules],
+            "categories": {str(f): keys for f, keys in self.categories.items()},
+            "n_steps_done": self.n_steps_done,
+        }
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, forest: _core.Forest) -> Metadata:
+        """Undo :meth:`to_json`.
+
+        Raises:
+            ValueError: where the text is damaged or does not belong to the forest.
+        """
+        try:
+            plain = json.loads(text)
+            metadata = cls(
+                TreeParams(**plain["params"]),
+                tuple(from_plain(rate) for rate in plain["learning_rate"]),
+                {int(f): keys for f, keys in plain["categories"].items()},
+                plain["n_steps_done"],
+            )
+            checks.features(metadata.params, forest.n_features)
+            fits = metadata._fits(forest)
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"its metadata is damaged: {error!r}") from error
+        if not fits:
+            raise ValueError("its metadata does not fit its trees")
+        return metadata
+
+    def _fits(self, forest: _core.Forest) -> bool:
+        categorical = [f for f, flag in enumerate(forest.categorical) if flag]
+        return (
+            list(self.params.categorical or ()) == categorical
+            and list(self.categories) == categorical
+            and all(_are_categories(keys) for keys in self.categories.values())
+            and (self.params.grow_policy == "greedy") == forest.greedy
+            and len(self.schedules) == len(forest.bias)
+            and type(self.n_steps_done) is int
+            and self.n_steps_done >= 0
+        )
+
+
+def _are_categories(keys: object) -> bool:
+    if not isinstance(keys, list) or not all(type(key) in (str, int) for key in keys):
+        return False
+    return len(set(keys)) == len(keys)
+
+
+def write_atomically(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader, or a crash, never sees a part of it."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(target)
+    finally:
+        scratch.unlink(missing_ok=True)

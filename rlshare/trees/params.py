@@ -1,0 +1,106 @@
+"""What a tree looks like and how its splits are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal, get_args
+
+GrowPolicy = Literal["oblivious", "greedy"]
+Score = Literal["cosine", "l2"]
+Candidates = Literal["quantile", "uniform"]
+Bins = Literal["batch", "rollout"]
+
+MAX_DEPTH = 16
+MAX_BINS = 255
+
+
+@dataclass(frozen=True)
+class TreeParams:
+    """Parameters of the trees of one ensemble.
+
+    The defaults are those of Fuhrer, Tessler and Dalal, "Gradient Boosting Reinforcement
+    Learning" (arXiv 2407.08250), with 255 candidate thresholds in place of 256.
+
+    Args:
+        max_depth: levels of tests, 0 to 16.
+        grow_policy: "oblivious" (one test a level) or "greedy" (one test a node).
+        score: split score, "cosine" on raw gradients or "l2" on standardised ones.
+        candidates: candidate thresholds, "quantile" (equal counts) or "uniform" (equal widths).
+        n_bins: candidate thresholds per numeric feature, 1 to 255.
+        bins: "batch" makes candidates from every minibatch; "rollout" wants codes from
+            :meth:`BoostedTrees.bin`, made once and reused.
+        min_samples_leaf: fewest rows on each side of a split; 0 allows empty sides below the root.
+        l2_regularization: added to the row count in leaves and in both scores.
+        subsample: share of rows, in (0, 1], drawn for each tree.
+        colsample: share of features, in (0, 1], drawn for each tree.
+        feature_weights: one number >= 0 a feature, multiplied onto its scores; 0 excludes it.
+        categorical: indices of categorical features, whose tests are equalities.
+        monotonic: not available yet; None.
+        random_state: seed of subsample and colsample; None draws one when the model is made.
+
+    Raises:
+        ValueError: where a value breaks its rule; the message states both.
+    """
+
+    max_depth: int = 4
+    grow_policy: GrowPolicy = "oblivious"
+    score: Score = "cosine"
+    candidates: Candidates = "quantile"
+    n_bins: int = 255
+    bins: Bins = "batch"
+    min_samples_leaf: int = 0
+    l2_regularization: float = 0.0
+    subsample: float = 1.0
+    colsample: float = 1.0
+    feature_weights: Sequence[float] | None = None
+    categorical: Sequence[int] | None = None
+    monotonic: None = None
+    random_state: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value and make sequences tuples, so that params compare and hash."""
+        _one_of("grow_policy", self.grow_policy, get_args(GrowPolicy))
+        _one_of("score", self.score, get_args(Score))
+        _one_of("candidates", self.candidates, get_args(Candidates))
+        _one_of("bins", self.bins, get_args(Bins))
+        _integer("max_depth", self.max_depth, 0, MAX_DEPTH)
+        _integer("n_bins", self.n_bins, 1, MAX_BINS)
+        _integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24)
+        _number("l2_regularization", self.l2_regularization, ">= 0", self.l2_regularization >= 0)
+        _number("subsample", self.subsample, "in (0, 1]", 0 < self.subsample <= 1)
+        _number("colsample", self.colsample, "in (0, 1]", 0 < self.colsample <= 1)
+        if self.monotonic is not None:
+            raise ValueError(
+                f"monotonic constraints are not available yet: monotonic must be None, "
+                f"got {self.monotonic!r}"
+            )
+        if self.random_state is not None:
+            _integer("random_state", self.random_state, 0, 2**63 - 1)
+        if self.feature_weights is not None:
+            for weight in self.feature_weights:
+                _number("feature_weights", weight, "all >= 0", weight >= 0)
+            object.__setattr__(self, "feature_weights", tuple(map(float, self.feature_weights)))
+        if self.categorical is not None:
+            for index in self.categorical:
+                _integer("categorical", index, 0, 2**31 - 1)
+            object.__setattr__(
+                self, "categorical", tuple(sorted({int(i) for i in self.categorical}))
+            )
+
+
+def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _integer(name: str, value: object, low: int, high: int) -> None:
+    # numpy integers have __index__; bools do too, and are a mistake here.
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
+        raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
+
+
+def _number(name: str, value: float, rule: str, holds: bool) -> None:
+    if not holds or not isfinite(value):
+        raise ValueError(f"{name} must be {rule}, got {value!r}")
