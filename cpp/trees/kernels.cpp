@@ -60,70 +60,74 @@ void transpose_sums(const float* hist, std::size_t n_candidates, std::size_t wid
   }
 }
 
-// One group of kScoreLanes candidates: n_L |mu_L|^2 + n_R |mu_R|^2.
-template <WeightKind kWeights>
-inline void score_group(const ScoreInput& in, std::size_t j0, float* __restrict scores) {
-  float sum_l[kScoreLanes], sum_r[kScoreLanes], n_l[kScoreLanes], n_r[kScoreLanes];
-  const float n = in.total[in.n_outputs];
-  const float* counts = in.left + in.n_outputs * in.stride + j0;
-  for (std::size_t k = 0; k < kScoreLanes; ++k) {
-    sum_l[k] = 0.f;
-    sum_r[k] = 0.f;
-    n_l[k] = counts[k];
-    n_r[k] = n - counts[k];
-  }
-  for (std::size_t c = 0; c < in.n_outputs; ++c) {
-    const float* g = in.left + c * in.stride + j0;
-    const float total = in.total[c];
-    if constexpr (kWeights == WeightKind::none) {
-      for (std::size_t k = 0; k < kScoreLanes; ++k) {
-        const float right = total - g[k];
-        sum_l[k] += g[k] * g[k];
-        sum_r[k] += right * right;
-      }
-    } else {
-      const std::size_t wc = in.n_outputs + 1 + (kWeights == WeightKind::per_output ? c : 0);
-      const float* w = in.left + wc * in.stride + j0;
-      const float w_total = in.total[wc];
-      for (std::size_t k = 0; k < kScoreLanes; ++k) {
-        const float w_r = w_total - w[k];
-        const float mean_l = w[k] > 0.f && n_l[k] > 0.f ? g[k] / (w[k] + in.l2) : 0.f;
-        const float mean_r = w_r > 0.f && n_r[k] > 0.f ? (total - g[k]) / (w_r + in.l2) : 0.f;
-        sum_l[k] += mean_l * mean_l;
-        sum_r[k] += mean_r * mean_r;
-      }
-    }
-  }
-  for (std::size_t k = 0; k < kScoreLanes; ++k) {
-    float left, right;
-    if constexpr (kWeights == WeightKind::none) {
-      left = sum_l[k] / (n_l[k] + in.l2);
-      right = sum_r[k] / (n_r[k] + in.l2);
-    } else {
-      left = sum_l[k] * (n_l[k] + in.l2);
-      right = sum_r[k] * (n_r[k] + in.l2);
-    }
-    left = n_l[k] > 0.f ? left : 0.f;
-    right = n_r[k] > 0.f ? right : 0.f;
-    const float sum = left + right;
-    const float result = in.cosine ? __builtin_sqrtf(sum) : sum;
-    const bool allowed = (n_l[k] >= in.min_samples) & (n_r[k] >= in.min_samples);
-    scores[k] = allowed ? result : -__builtin_inff();
-  }
+#if defined(__AVX512F__)
+constexpr std::size_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr std::size_t kLanes = 8;
+#else
+constexpr std::size_t kLanes = 4;
+#endif
+static_assert(kScoreLanes % kLanes == 0, "score buffers are padded to whole vectors");
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
+
+inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
+
+inline Lanes where_positive(Lanes condition, Lanes value) {
+  const Lanes zero = {};
+  return condition > zero ? value : zero;
 }
 
-void score(const ScoreInput& in, float* scores) {
-  for (std::size_t j = 0; j < in.n_candidates; j += kScoreLanes) {
-    switch (in.weights) {
-      case WeightKind::none:
-        score_group<WeightKind::none>(in, j, scores + j);
-        break;
-      case WeightKind::per_row:
-        score_group<WeightKind::per_row>(in, j, scores + j);
-        break;
-      case WeightKind::per_output:
-        score_group<WeightKind::per_output>(in, j, scores + j);
-        break;
+// kLanes candidates: n_L |mu_L|^2 + n_R |mu_R|^2.
+template <WeightKind kWeights>
+inline Lanes score_lanes(const ScoreInput& in, std::size_t j) {
+  const Lanes n_l = load(in.left + in.n_outputs * in.stride + j);
+  const Lanes n_r = in.total[in.n_outputs] - n_l;
+  Lanes sum_l = {}, sum_r = {};
+  for (std::size_t c = 0; c < in.n_outputs; ++c) {
+    Lanes left = load(in.left + c * in.stride + j);
+    Lanes right = in.total[c] - left;
+    if constexpr (kWeights != WeightKind::none) {
+      const std::size_t wc = in.n_outputs + 1 + (kWeights == WeightKind::per_output ? c : 0);
+      const Lanes w_l = load(in.left + wc * in.stride + j);
+      const Lanes w_r = in.total[wc] - w_l;
+      left = where_positive(n_l, where_positive(w_l, left / (w_l + in.l2)));
+      right = where_positive(n_r, where_positive(w_r, right / (w_r + in.l2)));
+    }
+    sum_l += left * left;
+    sum_r += right * right;
+  }
+  if constexpr (kWeights == WeightKind::none)
+    return where_positive(n_l, sum_l / (n_l + in.l2)) + where_positive(n_r, sum_r / (n_r + in.l2));
+  else
+    return where_positive(n_l, sum_l * (n_l + in.l2)) + where_positive(n_r, sum_r * (n_r + in.l2));
+}
+
+template <WeightKind kWeights>
+void score_all(const ScoreInput& in, float* scores) {
+  for (std::size_t j = 0; j < in.n_candidates; j += kLanes)
+    *reinterpret_cast<Lanes*>(scores + j) = score_lanes<kWeights>(in, j);
+}
+
+void score(const ScoreInput& in, float* __restrict scores) {
+  switch (in.weights) {
+    case WeightKind::none:
+      score_all<WeightKind::none>(in, scores);
+      break;
+    case WeightKind::per_row:
+      score_all<WeightKind::per_row>(in, scores);
+      break;
+    case WeightKind::per_output:
+      score_all<WeightKind::per_output>(in, scores);
+      break;
+  }
+  if (in.cosine)
+    for (std::size_t j = 0; j < in.n_candidates; ++j) scores[j] = __builtin_sqrtf(scores[j]);
+  if (in.min_samples > 0.f) {
+    const float* counts = in.left + in.n_outputs * in.stride;
+    const float n = in.total[in.n_outputs];
+    for (std::size_t j = 0; j < in.n_candidates; ++j) {
+      const bool allowed = (counts[j] >= in.min_samples) & (n - counts[j] >= in.min_samples);
+      scores[j] = allowed ? scores[j] : -__builtin_inff();
     }
   }
 }
