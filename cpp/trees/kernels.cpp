@@ -139,7 +139,36 @@ inline void add_leaf(float* acc, const float* leaf, std::size_t fours) {
   for (std::size_t c = 0; c < m; ++c) add4(acc + 4 * c, leaf + 4 * c);
 }
 
-constexpr std::size_t kGroup = 16;  // rows whose leaf is searched together
+constexpr std::size_t kGroup = 16;   // rows whose leaf is searched together
+constexpr std::size_t kFewRows = 4;  // up to here searching row by row is faster
+
+void find_leaves(const ObliviousView& view, const Test* tests, std::size_t depth, const float* x,
+                 std::uint32_t* index) {
+  for (std::size_t level = 0; level < depth; ++level) {
+    const float* value = x + static_cast<std::size_t>(tests[level].feature) * kBlockRows;
+    const float threshold = tests[level].threshold;
+    if (view.categorical[tests[level].feature]) {
+      for (std::size_t r = 0; r < kGroup; ++r)
+        index[r] = index[r] * 2 + static_cast<std::uint32_t>(value[r] == threshold);
+    } else {
+      for (std::size_t r = 0; r < kGroup; ++r)
+        index[r] = index[r] * 2 + static_cast<std::uint32_t>(value[r] > threshold);
+    }
+  }
+}
+
+inline std::uint32_t find_leaf(const ObliviousView& view, const Test* tests, std::size_t depth,
+                               const float* x) {
+  std::uint32_t index = 0;
+  for (std::size_t level = 0; level < depth; ++level) {
+    const Test test = tests[level];
+    const float value = x[static_cast<std::size_t>(test.feature) * kBlockRows];
+    const bool right =
+        view.categorical[test.feature] ? value == test.threshold : value > test.threshold;
+    index = index * 2 + static_cast<std::uint32_t>(right);
+  }
+  return index;
+}
 
 template <std::size_t kFours>
 void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
@@ -151,19 +180,12 @@ void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std:
     const float* leaves = view.leaves + view.leaf_begin[t];
     const std::size_t depth = view.depth[t];
     for (std::size_t r0 = 0; r0 < rows; r0 += kGroup) {
-      std::uint32_t index[kGroup] = {};
-      for (std::size_t level = 0; level < depth; ++level) {
-        const float* value = x + static_cast<std::size_t>(tests[level].feature) * kBlockRows + r0;
-        const float threshold = tests[level].threshold;
-        if (view.categorical[tests[level].feature]) {
-          for (std::size_t r = 0; r < kGroup; ++r)
-            index[r] = index[r] * 2 + static_cast<std::uint32_t>(value[r] == threshold);
-        } else {
-          for (std::size_t r = 0; r < kGroup; ++r)
-            index[r] = index[r] * 2 + static_cast<std::uint32_t>(value[r] > threshold);
-        }
-      }
       const std::size_t last = rows - r0 < kGroup ? rows - r0 : kGroup;
+      std::uint32_t index[kGroup] = {};
+      if (last <= kFewRows)
+        for (std::size_t r = 0; r < last; ++r) index[r] = find_leaf(view, tests, depth, x + r0 + r);
+      else
+        find_leaves(view, tests, depth, x + r0, index);
       for (std::size_t r = 0; r < last; ++r)
         add_leaf<kFours>(acc + (r0 + r) * width, leaves + index[r] * view.n_outputs, fours);
     }
