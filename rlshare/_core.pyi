@@ -45,6 +45,7 @@ class Forest:
     greedy: bool
     bias: list[float]
     categorical: list[int]
+    def categories_fit(self, n_categories: list[int]) -> bool: ...
     def grow(
         self,
         codes: Codes,

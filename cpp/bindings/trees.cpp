@@ -197,6 +197,11 @@ void register_trees(py::module_& m) {
                                return std::vector<int>(f.categorical().begin(),
                                                        f.categorical().end());
                              })
+      .def("categories_fit",
+           [](const Forest& f, const std::vector<std::size_t>& n_categories) {
+             require(n_categories.size() == f.n_features(), "one number a feature");
+             return f.categories_fit(n_categories);
+           })
       .def("grow", &py_grow)
       .def("add_trees", &py_add_trees, py::arg("X"), py::arg("begin"), py::arg("end"),
            py::arg("out").noconvert(), py::arg("with_bias"), py::arg("n_threads"))

@@ -1,6 +1,7 @@
 #include "forest.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "isa.h"
 #include "thread_pool.h"
@@ -81,6 +82,18 @@ Tree Forest::tree(std::size_t t) const {
   tree.leaves = slice(leaves_, leaf_begin_[t], last ? n_leaf_floats() : leaf_begin_[t + 1]);
   tree.rates = slice(rates_, t * n_outputs(), (t + 1) * n_outputs());
   return tree;
+}
+
+bool Forest::categories_fit(const std::vector<std::size_t>& n_categories) const {
+  const auto fits = [&](std::int32_t feature, float value) {
+    return !categorical_[feature] ||
+           (value >= 0.f && value < static_cast<float>(n_categories[feature]) &&
+            value == std::floor(value));
+  };
+  return std::all_of(tests_.begin(), tests_.end(),
+                     [&](const Test& t) { return fits(t.feature, t.threshold); }) &&
+         std::all_of(nodes_.begin(), nodes_.end(),
+                     [&](const Node& n) { return n.leaf >= 0 || fits(n.feature, n.threshold); });
 }
 
 void Forest::fill_bias(float* out, std::size_t n_rows) const {

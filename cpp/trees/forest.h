@@ -39,6 +39,9 @@ class Forest {
   void append(const Tree& tree);
   Tree tree(std::size_t t) const;
 
+  // Whether every categorical test is for one of its feature's n_categories[f] categories.
+  bool categories_fit(const std::vector<std::size_t>& n_categories) const;
+
   void fill_bias(float* out, std::size_t n_rows) const;
   // Adds trees [begin, end) in ascending order to out [n_rows, n_outputs]. X: [n_rows, n_features].
   void add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,

@@ -10,7 +10,7 @@
 namespace rlshare {
 namespace {
 
-typedef float Float4 __attribute__((vector_size(16), aligned(4)));
+typedef float Float4 __attribute__((vector_size(16), aligned(4), may_alias));
 
 inline void add4(float* to, const float* from) {
   *reinterpret_cast<Float4*>(to) += *reinterpret_cast<const Float4*>(from);
@@ -68,7 +68,7 @@ constexpr std::size_t kLanes = 8;
 constexpr std::size_t kLanes = 4;
 #endif
 static_assert(kScoreLanes % kLanes == 0, "score buffers are padded to whole vectors");
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
 inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
 

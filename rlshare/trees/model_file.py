@@ -48,11 +48,10 @@ class Metadata:
                 {int(f): keys for f, keys in plain["categories"].items()},
                 plain["n_steps_done"],
             )
-            checks.features(metadata.params, forest.n_features)
-            fits = metadata._fits(forest)
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"its metadata is damaged: {error!r}") from error
-        if not fits:
+        checks.features(metadata.params, forest.n_features)
+        if not metadata._fits(forest):
             raise ValueError("its metadata does not fit its trees")
         return metadata
 
@@ -62,6 +61,9 @@ class Metadata:
             list(self.params.categorical or ()) == categorical
             and list(self.categories) == categorical
             and all(_are_categories(keys) for keys in self.categories.values())
+            and forest.categories_fit(
+                [len(self.categories.get(f, ())) for f in range(forest.n_features)]
+            )
             and (self.params.grow_policy == "greedy") == forest.greedy
             and len(self.schedules) == len(forest.bias)
             and type(self.n_steps_done) is int

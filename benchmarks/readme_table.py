@@ -1,0 +1,78 @@
+"""Write the README's tables from benchmarks/results, or, with --check, fail where they differ."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+HERE = Path(__file__).parent
+README = HERE.parent / "README.md"
+# Mean return of the last 100 training episodes, PPO, 5 seeds: arXiv 2407.08250.
+PAPER = {
+    "CartPole-v1": 500.0,
+    "Acrobot-v1": -87.8,
+    "LunarLander-v3": 248.7,
+    "MountainCar-v0": -110.6,
+    "MountainCarContinuous-v0": 89.4,
+    "Pendulum-v1": -246.9,
+}
+
+
+def with_spread(values: pd.Series) -> str:
+    """Return the mean, and the standard deviation where there is more than one value."""
+    mean = f"{values.mean():.0f}" if abs(values.mean()) >= 1000 else f"{values.mean():.1f}"
+    return f"{mean} ± {values.std():.1f}" if len(values) > 1 else mean
+
+
+def learning_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table, one row an environment, number of steps and policy."""
+    lines = [
+        "| environment | policy | steps | seeds | last 100 training episodes | final policy "
+        "| GBRL's paper | steps/s, median |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (env, steps, policy), rows in results.groupby(["env", "n_timesteps", "policy"], sort=False):
+        name = {"gbt": "**GBTPolicy**", "mlp": "MlpPolicy"}[policy]
+        paper = PAPER.get(env, "") if policy == "gbt" else ""
+        cells = [env, name, f"{steps:,}", len(rows)]
+        cells += [with_spread(rows[c]) for c in ("train_return_last_100", "final_policy_return")]
+        cells += [paper, f"{rows['steps_per_s'].median():,.0f}"]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def speed_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table, one row a figure."""
+    lines = ["| one call, one thread | rlshare | gbrl 1.1.9 | ratio |", "|---|---|---|---|"]
+    for row in results.itertuples():
+        lines.append(f"| {row.figure} | {row.rlshare:g} | {row.gbrl:g} | {row.ratio}x |")
+    return lines
+
+
+def fill(text: str, name: str, lines: list[str]) -> str:
+    """Return the text with what stands between a table's two markers replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    head, rest = text.split(begin)
+    return head + begin + "\n" + "\n".join(lines) + "\n" + end + rest.split(end)[1]
+
+
+def main() -> None:
+    """Fill both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if it would")
+    args = parser.parse_args()
+    old = README.read_text(encoding="utf-8")
+    learning = learning_table(pd.read_csv(HERE / "results" / "learning.csv"))
+    new = fill(old, "learning", learning)
+    new = fill(new, "speed", speed_table(pd.read_csv(HERE / "results" / "trees.csv")))
+    if args.check and new != old:
+        sys.exit("README.md differs from benchmarks/results: run make table")
+    if not args.check:
+        README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
