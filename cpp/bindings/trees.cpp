@@ -83,10 +83,12 @@ void py_grow(Forest& forest, const Codes& codes, const FloatArray& grads,
     g.weights = weights->data();
     g.weight_kind = per_row ? WeightKind::per_row : WeightKind::per_output;
   }
-  py::gil_scoped_release release;
-  const Tree tree = grow(codes, g, params);
-  if (!all_finite(tree.leaves.data(), tree.leaves.size()))
-    throw std::overflow_error("learning rate times gradient must fit float32");
+  Tree tree;
+  {
+    py::gil_scoped_release release;
+    tree = grow(codes, g, params);
+  }
+  // Under the interpreter's lock, like every reader of the forest but a prediction.
   forest.append(tree);
 }
 

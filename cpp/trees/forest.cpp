@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 
 #include "isa.h"
 #include "thread_pool.h"
@@ -48,6 +49,7 @@ std::size_t Forest::n_bytes() const {
 }
 
 void Forest::append(const Tree& tree) {
+  const std::unique_lock<std::shared_mutex> lock(storage_.mutex);
   make_room(depth_, 1);
   make_room(structure_begin_, 1);
   make_room(leaf_begin_, 1);
@@ -118,6 +120,7 @@ void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std:
 
 void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
                        std::size_t n_threads, float* out) const {
+  const std::shared_lock<std::shared_mutex> lock(storage_.mutex);
   const std::size_t d = n_features(), D = n_outputs(), width = round_up(D, 4);
   if (n_rows == 0 || begin >= end) return;
   const std::size_t n_blocks = (n_rows + kBlockRows - 1) / kBlockRows;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <shared_mutex>
 #include <vector>
 
 #include "kernels.h"
@@ -22,6 +23,15 @@ struct Tree {
   std::vector<float> rates;   // [n_outputs]: learning rates the leaves were scaled with
 };
 
+// A mutex that lets its owner be copied: the copy has one of its own.
+struct OwnMutex {
+  OwnMutex() = default;
+  OwnMutex(const OwnMutex&) {}
+  OwnMutex& operator=(const OwnMutex&) { return *this; }
+  std::shared_mutex mutex;
+};
+
+// add_trees may run while another thread appends; nothing else may.
 class Forest {
  public:
   Forest(Growth growth, std::size_t n_features, std::vector<float> bias,
@@ -52,6 +62,7 @@ class Forest {
   void add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
                  float* acc) const;
 
+  mutable OwnMutex storage_;
   static constexpr std::size_t kSlack = 4;  // kernels read leaf tables four floats at a time
 
   Growth growth_;

@@ -90,10 +90,10 @@ class BoostedTrees:
         self.n_threads = n_threads
         self.n_steps_done = 0
         self._schedules = as_schedules(learning_rate, n_outputs)
-        self._encoder = CategoryEncoder(n_features, {f: [] for f in categorical})
+        self._encoder = CategoryEncoder(self.n_features, {f: [] for f in categorical})
         self._forest = _core.Forest(
             greedy=params.grow_policy == "greedy",
-            n_features=n_features,
+            n_features=self.n_features,
             bias=checks.bias(bias, n_outputs).tolist(),
             categorical=[f in categorical for f in range(n_features)],
         )
@@ -268,6 +268,8 @@ class BoostedTrees:
         Raises:
             ValueError: for wrong shapes or non-finite targets.
         """
+        if n_trees < 0:
+            raise ValueError(f"n_trees must be >= 0, got {n_trees}")
         F = self.predict(X)
         target = np.asarray(y, np.float32)
         target = target[:, None] if target.ndim == 1 and self.n_outputs == 1 else target

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Category = str | int
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
+MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
 
 
 class CategoryEncoder:
@@ -54,27 +55,32 @@ class CategoryEncoder:
             self._learn(columns)
         numeric = [f for f in range(self.n_features) if f not in self.numbers]
         out = np.empty(X.shape, np.float32)
-        out[:, numeric] = _numeric(X[:, numeric])
+        if numeric:
+            out[:, numeric] = _numeric(X[:, numeric])
         for f, keys in columns.items():
             number = self.numbers[f].get
             out[:, f] = [MISSING if key is None else number(key, MISSING) for key in keys]
         return out
 
     def _learn(self, columns: dict[int, list[Category | None]]) -> None:
-        # dict.fromkeys keeps the order of first appearance.
-        new = {
-            f: [k for k in dict.fromkeys(keys) if k is not None and k not in self.numbers[f]]
-            for f, keys in columns.items()
-        }
-        for f, keys in new.items():
-            if len(self.numbers[f]) + len(keys) > MAX_CATEGORIES:
-                raise ValueError(
-                    f"a categorical feature may have at most {MAX_CATEGORIES} categories, "
-                    f"feature {f} has {len(self.numbers[f]) + len(keys)}"
-                )
-        for f, keys in new.items():
-            for key in keys:
+        new: dict[int, list[Category]] = {}
+        for f, keys in columns.items():
+            # dict.fromkeys keeps the order of first appearance.
+            distinct = [key for key in dict.fromkeys(keys) if key is not None]
+            new[f] = [key for key in distinct if key not in self.numbers[f]]
+            _at_most(MAX_CATEGORIES_PER_BATCH, len(distinct), "in one batch", f)
+            _at_most(MAX_CATEGORIES, len(self.numbers[f]) + len(new[f]), "in all", f)
+        for f, unseen in new.items():
+            for key in unseen:
                 self.numbers[f][key] = len(self.numbers[f])
+
+
+def _at_most(limit: int, count: int, where: str, feature: int) -> None:
+    if count > limit:
+        raise ValueError(
+            f"a categorical feature may have at most {limit} categories {where}, "
+            f"feature {feature} has {count}"
+        )
 
 
 def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:

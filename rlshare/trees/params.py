@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 GrowPolicy = Literal["oblivious", "greedy"]
 Score = Literal["cosine", "l2"]
@@ -65,29 +68,28 @@ class TreeParams:
         _one_of("score", self.score, get_args(Score))
         _one_of("candidates", self.candidates, get_args(Candidates))
         _one_of("bins", self.bins, get_args(Bins))
-        _integer("max_depth", self.max_depth, 0, MAX_DEPTH)
-        _integer("n_bins", self.n_bins, 1, MAX_BINS)
-        _integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24)
-        _number("l2_regularization", self.l2_regularization, ">= 0", self.l2_regularization >= 0)
-        _number("subsample", self.subsample, "in (0, 1]", 0 < self.subsample <= 1)
-        _number("colsample", self.colsample, "in (0, 1]", 0 < self.colsample <= 1)
+        self._set("max_depth", _integer("max_depth", self.max_depth, 0, MAX_DEPTH))
+        self._set("n_bins", _integer("n_bins", self.n_bins, 1, MAX_BINS))
+        self._set("min_samples_leaf", _integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24))
+        self._set("l2_regularization", _number("l2_regularization", self.l2_regularization))
+        for name in ("subsample", "colsample"):
+            self._set(name, _share(name, getattr(self, name)))
         if self.monotonic is not None:
             raise ValueError(
                 f"monotonic constraints are not available yet: monotonic must be None, "
                 f"got {self.monotonic!r}"
             )
         if self.random_state is not None:
-            _integer("random_state", self.random_state, 0, 2**63 - 1)
+            self._set("random_state", _integer("random_state", self.random_state, 0, 2**63 - 1))
         if self.feature_weights is not None:
-            for weight in self.feature_weights:
-                _number("feature_weights", weight, "all >= 0", weight >= 0)
-            object.__setattr__(self, "feature_weights", tuple(map(float, self.feature_weights)))
+            weights = tuple(_number("feature_weights", weight) for weight in self.feature_weights)
+            self._set("feature_weights", weights)
         if self.categorical is not None:
-            for index in self.categorical:
-                _integer("categorical", index, 0, 2**31 - 1)
-            object.__setattr__(
-                self, "categorical", tuple(sorted({int(i) for i in self.categorical}))
-            )
+            indices = {_integer("categorical", index, 0, 2**31 - 1) for index in self.categorical}
+            self._set("categorical", tuple(sorted(indices)))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # frozen for everybody else
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -95,12 +97,24 @@ def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def _integer(name: str, value: object, low: int, high: int) -> None:
+def _integer(name: str, value: Any, low: int, high: int) -> int:
     # numpy integers have __index__; bools do too, and are a mistake here.
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
         raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
+    return int(value)
 
 
-def _number(name: str, value: float, rule: str, holds: bool) -> None:
-    if not holds or not isfinite(value):
-        raise ValueError(f"{name} must be {rule}, got {value!r}")
+def _number(name: str, value: Any) -> float:
+    if not (_is_real(value) and value >= 0 and isfinite(value)):
+        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
+    return float(value)
+
+
+def _share(name: str, value: Any) -> float:
+    if not (_is_real(value) and 0 < value <= 1):
+        raise ValueError(f"{name} must be in (0, 1], got {value!r}")
+    return float(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, (Real, np.floating, np.integer)) and not isinstance(value, bool)

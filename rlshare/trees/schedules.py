@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -28,6 +30,8 @@ class Linear:
         _check_rate(self.stop)
         if not (isfinite(self.T) and self.T > 0):
             raise ValueError(f"T of a linear schedule must be > 0, got {self.T!r}")
+        for name in ("init", "stop", "T"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def __call__(self, t: int) -> float:
         """Return the rate of boosting step t."""
@@ -90,7 +94,7 @@ def as_schedules(learning_rate: LearningRate, n_outputs: int) -> tuple[Schedule,
     Raises:
         ValueError: for a negative or non-finite rate, or a sequence of another length.
     """
-    if isinstance(learning_rate, Sequence):
+    if isinstance(learning_rate, (Sequence, np.ndarray)):
         if len(learning_rate) != n_outputs:
             raise ValueError(
                 f"learning_rate must hold one rate an output, {n_outputs}, got {len(learning_rate)}"
