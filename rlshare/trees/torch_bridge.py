@@ -49,6 +49,7 @@ class _RowCache:
     x: Features
     margins: NDArray[np.float32]
     n_trees: int
+    n_asked: int  # rows asked for since the margins were brought up to date
     codes: Codes | None
 
 
@@ -88,28 +89,36 @@ class TreeEnsemble(nn.Module):
         Their codes are made here, once, if the ensemble's bins are those of the rollout.
         """
         codes = self.trees.bin(x) if self.trees.params.bins == "rollout" else None
-        self._cache = _RowCache(rollout, x, self.trees.predict(x, 0, 0), 0, codes)
+        self._cache = _RowCache(rollout, x, self.trees.predict(x, 0, 0), 0, len(x), codes)
 
     def forward_rows(self, rows: Rows) -> Tensor:
         """Return F of the cached rows ``rows`` [m], float32 [m, D]: bit-equal to ``forward``.
 
-        Every cached row is brought up to date at once, one call however many epochs the rows
-        were last used ago. A rollout of n rows costs n walks of each tree, old or new.
+        The trees grown since the cache was filled are added to these rows alone, and to all rows
+        once as many rows were asked for as there are, that is once an epoch: two calls at most,
+        whatever the order of the rows.
 
         Raises:
             ValueError: if no rows are held.
         """
-        cache, trees = self._cache, self.trees
+        cache = self._cache
         if cache is None:
             raise ValueError("forward_rows needs rows: call hold first")
-        if cache.n_trees < trees.n_trees:
-            self.n_evaluations += len(cache.x) * (trees.n_trees - cache.n_trees)
-            trees.predict(cache.x, cache.n_trees, trees.n_trees, out=cache.margins)
-            cache.n_trees = trees.n_trees
-        theta = cache.margins[rows]
+        if cache.n_asked >= len(cache.x):
+            self._add_trees(cache.x, cache.n_trees, cache.margins)
+            cache.n_trees, cache.n_asked = self.trees.n_trees, 0
+        cache.n_asked += len(rows)
+        theta, x = cache.margins[rows], cache.x[rows]
+        self._add_trees(x, cache.n_trees, theta)
         if cache.codes is None:
-            return self._record(theta, cache.x[rows], None)
+            return self._record(theta, x, None)
         return self._record(theta, cache.codes, rows)
+
+    def _add_trees(self, x: Features, start: int, margins: NDArray[np.float32]) -> None:
+        """Add the trees from ``start`` on to ``margins`` [n, D] of ``x``, in place."""
+        if start < self.trees.n_trees:
+            self.n_evaluations += len(x) * (self.trees.n_trees - start)
+            self.trees.predict(x, start, out=margins)
 
     def _record(
         self, f: NDArray[np.float32], source: Features | Codes, rows: Rows | None

@@ -1,0 +1,47 @@
+"""The alias "GBTPolicy" of Stable-Baselines3's algorithms."""
+
+import sys
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from rlshare.policies.gbt import GBTPolicy
+
+_NO_ACTION_GRADIENT = (
+    "its actor learns from the gradient of the critic with respect to the action, and trees are "
+    "constant between thresholds"
+)
+_REASONS = {
+    "DQN": "trees as Q-functions are not available yet",
+    "SAC": _NO_ACTION_GRADIENT,
+    "TD3": _NO_ACTION_GRADIENT,
+    "TRPO": "it needs second derivatives with respect to torch parameters, and trees have none",
+    "ARS": "it perturbs a flat vector of parameters, and trees are not one",
+    "MaskablePPO": "masked actions are not available yet",
+}
+
+
+def _refusal(algorithm: str, reason: str) -> type[GBTPolicy]:
+    """Return a policy class whose constructor says why the algorithm cannot have trees."""
+
+    class Refusal(GBTPolicy):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            raise ValueError(f"GBTPolicy works with PPO and A2C, not with {algorithm}: {reason}")
+
+    return Refusal
+
+
+_POLICIES: dict[str, type[GBTPolicy]] = {
+    "PPO": GBTPolicy,
+    "A2C": GBTPolicy,
+    **{algorithm: _refusal(algorithm, reason) for algorithm, reason in _REASONS.items()},
+}
+
+
+def register() -> None:
+    """Add the alias to the algorithms of Stable-Baselines3 and, if imported, of sb3_contrib."""
+    for package in ("stable_baselines3", "sb3_contrib"):
+        for name, policy in _POLICIES.items():
+            algorithm = getattr(sys.modules.get(package), name, None)
+            if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
+                algorithm.policy_aliases["GBTPolicy"] = policy
