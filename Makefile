@@ -16,22 +16,24 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet -c constraints.txt ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: $(INSTALLED)
 	$(BIN)/rlshare train --algo ppo --policy gbt --env CartPole-v1 --n-timesteps 100000 --seed 1 --log-folder $(DEMO)
 	$(BIN)/rlshare plot $$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1) --output $(DEMO)/learning-curve.png
 
-# Plain pytest, not python -m pytest: that would import the checkout in place of what is installed.
 test: $(INSTALLED)
 	$(BIN)/pytest -q tests
 
+# Types are checked in the package as it is installed: agents and envs lie within rlshare there.
+TYPED := build/typed
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $$(find cpp -name '*.cpp' -o -name '*.h')
-	cd tests && ../$(BIN)/mypy --config-file ../pyproject.toml -p rlshare
+	rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -r rlshare $(TYPED) && cp -r agents envs $(TYPED)/rlshare
+	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rlshare
 	$(BIN)/python benchmarks/readme_table.py --check
 
 format: $(INSTALLED)
@@ -50,9 +52,12 @@ sanitize: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(SANITIZED) --upgrade \
 	    -C build-dir=build/sanitize -C cmake.define.RLSHARE_SANITIZE=ON -C cmake.build-type=Debug .
 
+# -S leaves out the editable install, which would come first.
 fuzz: sanitize
-	PYTHONPATH=$(SANITIZED) ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	    $(BIN)/python tests/trees/fuzz_serialize.py --n 10000
+	PYTHONPATH=$(SANITIZED):$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('platlib'))") \
+	    ASAN_OPTIONS=detect_leaks=0 \
+	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	    $(BIN)/python -S tests/trees/fuzz_serialize.py --n 10000
 
 clean:
 	rm -rf build $(VENV) $(DEMO)

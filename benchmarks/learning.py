@@ -4,18 +4,21 @@
 
 The returns are those of the last 100 training episodes and of the final policy's 100 evaluation
 episodes. The step at which a threshold is first held is the first at which the mean of the last
-100 training episodes reached it. Steps per second are taken over windows of a tenth of the run.
+100 training episodes reached it. Steps per second are those between 50k and 150k, of the last
+tenth of the run, and of the whole run, updates included.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -28,6 +31,7 @@ from numpy.typing import NDArray
 RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Acrobot-v1": -100.0}
 LAST = 100  # episodes
+RLSHARE = str(Path(sys.executable).with_name("rlshare"))
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Episodes:
 
     returns: NDArray[np.float64]
     end_step: NDArray[np.int64]  # environment steps of the whole run
+    end_time: NDArray[np.float64]  # seconds
 
     @classmethod
     def read(cls, run: Path) -> Episodes:
@@ -43,11 +48,15 @@ class Episodes:
         parts = []
         files = sorted(p for p in run.glob("*.monitor.csv"))
         for file in files:
-            frame = pd.read_csv(file, skiprows=1)
+            with file.open() as lines:
+                began = json.loads(lines.readline().removeprefix("#"))["t_start"]
+                frame = pd.read_csv(lines)
             frame["end"] = frame["l"].cumsum() * len(files)
+            frame["t"] += began
             parts.append(frame)
         frame = pd.concat(parts).sort_values("end", kind="stable")
-        return cls(frame["r"].to_numpy(float), frame["end"].to_numpy(np.int64))
+        columns = [frame[name].to_numpy() for name in ("r", "end", "t")]
+        return cls(*columns)
 
     def last_mean(self) -> float:
         """Return the mean return of the last episodes."""
@@ -61,30 +70,33 @@ class Episodes:
         held = np.flatnonzero(means >= threshold)
         return int(self.end_step[held[0] + LAST - 1]) if len(held) else None
 
-
-def steps_per_second(run: Path, at: float, window: float) -> float:
-    """Return the rate between steps at - window and at, from progress.csv."""
-    frame = pd.read_csv(run / "progress.csv")
-    frame = frame[["time/total_timesteps", "time/time_elapsed"]].dropna()
-    steps, seconds = frame["time/total_timesteps"], frame["time/time_elapsed"]
-    low, high = np.interp([at - window, at], steps, seconds)
-    return window / max(high - low, 1e-9)
+    def steps_per_second(self, begin: float, end: float) -> float:
+        """Return the rate between two steps of the run, updates included."""
+        order = np.argsort(self.end_time)
+        low, high = np.interp([begin, end], self.end_step[order], self.end_time[order])
+        return (end - begin) / max(high - low, 1e-9)
 
 
-def train(args: argparse.Namespace, policy: str, seed: int, folder: Path) -> Path:
-    """Run ``rlshare train`` and return its run folder."""
-    command = [sys.executable, "-m", "rlshare", "train", "--algo", args.algo, "--policy", policy]
-    command += ["--env", args.env, "--seed", str(seed), "--log-folder", str(folder)]
-    command += ["--num-threads", "1", "--eval-freq", "0", *args.train_args]
-    if args.n_timesteps:
-        command += ["--n-timesteps", str(args.n_timesteps)]
+def train_command(args: argparse.Namespace, policy: str, seed: int) -> list[str]:
+    """Return the arguments of ``rlshare``, without the folder."""
+    command = ["train", "--algo", args.algo, "--policy", policy, "--env", args.env]
+    command += ["--seed", str(seed), "--num-threads", "1", "--eval-freq", "0", *args.train_args]
+    return command + (["--n-timesteps", str(args.n_timesteps)] if args.n_timesteps else [])
+
+
+def train(args: argparse.Namespace, policy: str, seed: int) -> Path:
+    """Run ``rlshare train`` in a folder of its own and return its run folder."""
+    folder = tempfile.mkdtemp(prefix=f"{args.env}-{policy}-{seed}-", dir=args.folder)
+    command = [RLSHARE, *train_command(args, policy, seed)]
+    command += ["--log-folder", folder]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return max((folder / args.algo).glob("*"), key=os.path.getmtime)
+    (run,) = (Path(folder) / args.algo).iterdir()
+    return run
 
 
 def evaluate(run: Path) -> float:
     """Return the mean return of the final policy over 100 episodes, most likely actions."""
-    command = [sys.executable, "-m", "rlshare", "eval", str(run), "-n", "100", "--json"]
+    command = [RLSHARE, "eval", str(run), "-n", "100", "--json"]
     found = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(found.stdout)["mean"])
 
@@ -100,34 +112,40 @@ def row_of(args: argparse.Namespace, policy: str, seed: int, run: Path) -> dict[
         "env": args.env,
         "algo": args.algo,
         "policy": policy,
+        "settings": " ".join(args.train_args) or "recipe",
         "seed": seed,
         "n_timesteps": steps,
         "train_return_last_100": round(episodes.last_mean(), 2),
         "final_policy_return": round(evaluate(run), 2),
         "threshold": THRESHOLDS.get(args.env, ""),
         "threshold_held_at": episodes.first_held(THRESHOLDS.get(args.env)) or "",
-        "steps_per_s_at_100k": round(steps_per_second(run, 100_000, 50_000)),
-        "steps_per_s_at_end": round(steps_per_second(run, steps, steps / 10)),
-        "steps_per_s": round(steps / progress["time/time_elapsed"].dropna().iloc[-1]),
+        "steps_per_s_at_100k": round(episodes.steps_per_second(50_000, 150_000))
+        if steps > 150_000
+        else "",
+        "steps_per_s_at_end": round(episodes.steps_per_second(0.9 * steps, steps)),
+        "steps_per_s": round(report["results"]["steps_per_second"]),
         "n_trees": int(trees.iloc[-1]) if len(trees) else "",
         "date": date.today().isoformat(),
         "cpu_cores": os.cpu_count(),
         "machine": platform.machine(),
         "versions": " ".join(f"{k}={v}" for k, v in report["versions"].items()),
-        "command": " ".join(["rlshare", *report["command"][1:]][:1] + _flags(args, policy, seed)),
+        "command": " ".join(["rlshare", *train_command(args, policy, seed)]),
     }
 
 
-def _flags(args: argparse.Namespace, policy: str, seed: int) -> list[str]:
-    flags = ["train", "--algo", args.algo, "--policy", policy, "--env", args.env]
-    flags += ["--seed", str(seed), "--num-threads", "1", "--eval-freq", "0", *args.train_args]
-    return flags + (["--n-timesteps", str(args.n_timesteps)] if args.n_timesteps else [])
-
-
 def store(row: dict[str, Any], path: Path) -> None:
-    """Add the row to the CSV in place of an earlier one of the same run."""
+    """Add the row to the CSV in place of an earlier one of the same run.
+
+    Runs side by side may store at the same time: the file is locked meanwhile.
+    """
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _store(row, path)
+
+
+def _store(row: dict[str, Any], path: Path) -> None:
     rows = list(csv.DictReader(path.open())) if path.exists() else []
-    key = ("env", "algo", "policy", "seed", "n_timesteps", "command")
+    key = ("env", "algo", "policy", "settings", "seed", "n_timesteps")
     rows = [r for r in rows if any(str(r[k]) != str(row[k]) for k in key)]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
@@ -147,13 +165,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "learning.csv")
     parser.add_argument("train_args", nargs="*", help="after --: rlshare train's own")
     args = parser.parse_args()
-    args.folder = args.folder.resolve()
+    args.folder.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for policy in args.policy:  # policies beside each other, under the same load
-            run = train(args, policy, seed, args.folder)
+            run = train(args, policy, seed)
             row = row_of(args, policy, seed, run)
             store(row, args.output)
-            print({k: row[k] for k in list(row)[:13]}, flush=True)
+            print({k: row[k] for k in list(row)[:14]}, flush=True)
 
 
 if __name__ == "__main__":
