@@ -12,6 +12,8 @@ namespace {
 
 typedef float Float4 __attribute__((vector_size(16), aligned(4), may_alias));
 
+typedef float Float8 __attribute__((vector_size(32), aligned(4), may_alias));
+
 inline void add4(float* to, const float* from) {
   *reinterpret_cast<Float4*>(to) += *reinterpret_cast<const Float4*>(from);
 }
@@ -25,7 +27,10 @@ void accumulate(const Code* codes, const std::uint32_t* rows, std::size_t n, con
     const std::size_t row = rows[i];
     const float* from = channels + row * w;
     float* to = hist + static_cast<std::size_t>(codes[row]) * w;
-    for (std::size_t c = 0; c < w; c += 4) add4(to + c, from + c);
+    std::size_t c = 0;
+    for (; c + 8 <= w; c += 8)
+      *reinterpret_cast<Float8*>(to + c) += *reinterpret_cast<const Float8*>(from + c);
+    if (c < w) add4(to + c, from + c);
   }
 }
 
@@ -46,18 +51,36 @@ void histogram(const Code* codes, const std::uint32_t* rows, std::size_t n, cons
   }
 }
 
-void transpose_sums(const float* hist, std::size_t n_candidates, std::size_t width,
-                    std::size_t n_channels, bool cumulative, float* left, std::size_t stride) {
-  for (std::size_t c0 = 0; c0 < n_channels; c0 += 4) {
-    const std::size_t lanes = n_channels - c0 < 4 ? n_channels - c0 : 4;
-    float* out = left + c0 * stride;
-    Float4 sum = {0.f, 0.f, 0.f, 0.f};
-    for (std::size_t j = 0; j < n_candidates; ++j) {
-      const Float4 here = *reinterpret_cast<const Float4*>(hist + j * width + c0);
-      sum = cumulative ? sum + here : here;
-      for (std::size_t c = 0; c < lanes; ++c) out[c * stride + j] = sum[c];
+// Rows a, b, c, d of four bins to four channels' runs of four bins, `stride` apart.
+inline void store_transposed(Float4 a, Float4 b, Float4 c, Float4 d, float* out,
+                             std::size_t stride) {
+  const Float4 columns[4] = {{a[0], b[0], c[0], d[0]},
+                             {a[1], b[1], c[1], d[1]},
+                             {a[2], b[2], c[2], d[2]},
+                             {a[3], b[3], c[3], d[3]}};
+  for (std::size_t k = 0; k < 4; ++k) *reinterpret_cast<Float4*>(out + k * stride) = columns[k];
+}
+
+template <bool kCumulative>
+void transpose(const float* hist, std::size_t n_candidates, std::size_t width, float* left,
+               std::size_t stride) {
+  for (std::size_t c0 = 0; c0 < width; c0 += 4) {
+    Float4 sum = {0.f, 0.f, 0.f, 0.f}, rows[4];
+    for (std::size_t j0 = 0; j0 < n_candidates; j0 += 4) {
+      for (std::size_t k = 0; k < 4; ++k) {
+        const Float4 here = *reinterpret_cast<const Float4*>(hist + (j0 + k) * width + c0);
+        sum = kCumulative ? sum + here : here;
+        rows[k] = sum;
+      }
+      store_transposed(rows[0], rows[1], rows[2], rows[3], left + c0 * stride + j0, stride);
     }
   }
+}
+
+void transpose_sums(const float* hist, std::size_t n_candidates, std::size_t width, bool cumulative,
+                    float* left, std::size_t stride) {
+  return cumulative ? transpose<true>(hist, n_candidates, width, left, stride)
+                    : transpose<false>(hist, n_candidates, width, left, stride);
 }
 
 #if defined(__AVX512F__)

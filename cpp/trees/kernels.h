@@ -79,9 +79,10 @@ struct Kernels {
                        const float* channels, std::size_t width, float* hist);
   void (*histogram_u16)(const std::uint16_t* codes, const std::uint32_t* rows, std::size_t n,
                         const float* channels, std::size_t width, float* hist);
-  // left[c, j] = sum over codes <= j (cumulative) or the code j alone, of channel c.
+  // left[c, j] = sum over codes <= j (cumulative) or the code j alone, of channel c. Both arrays
+  // are padded: hist to a multiple of 4 bins, left to `width` channels.
   void (*transpose_sums)(const float* hist, std::size_t n_candidates, std::size_t width,
-                         std::size_t n_channels, bool cumulative, float* left, std::size_t stride);
+                         bool cumulative, float* left, std::size_t stride);
   // scores[j] of every candidate, -inf where it leaves a side with too few rows.
   void (*score)(const ScoreInput& in, float* scores);
   // Adds trees [begin, end) to acc [rows, round_up(n_outputs, 4)]; x is [n_features, kBlockRows].

@@ -81,8 +81,8 @@ const float* Splitter::score(const FeatureBins& bins, bool categorical, const Ch
                              const SplitRule& rule) {
   const Kernels& k = kernels();
   const std::size_t m = bins.candidates.size(), stride = round_up(m, kScoreLanes);
-  hist_.assign((m + 1) * channels.width, 0.f);
-  left_.resize(stride * channels.n_channels);
+  hist_.assign(round_up(m + 1, 4) * channels.width, 0.f);
+  left_.resize(stride * channels.width);
   scores_.resize(stride);
   if (bins.wide.empty())
     k.histogram_u8(bins.narrow.data(), rows, n, channels.values.data(), channels.width,
@@ -90,8 +90,7 @@ const float* Splitter::score(const FeatureBins& bins, bool categorical, const Ch
   else
     k.histogram_u16(bins.wide.data(), rows, n, channels.values.data(), channels.width,
                     hist_.data());
-  k.transpose_sums(hist_.data(), m, channels.width, channels.n_channels, !categorical, left_.data(),
-                   stride);
+  k.transpose_sums(hist_.data(), m, channels.width, !categorical, left_.data(), stride);
   counts_ = left_.data() + channels.n_outputs * stride;
   const ScoreInput in = {left_.data(),
                          stride,
