@@ -112,7 +112,8 @@ inline Lanes score_lanes(const ScoreInput& in, std::size_t j) {
     if constexpr (kWeights != WeightKind::none) {
       const std::size_t wc = in.n_outputs + 1 + (kWeights == WeightKind::per_output ? c : 0);
       const Lanes w_l = load(in.left + wc * in.stride + j);
-      const Lanes w_r = in.total[wc] - w_l;
+      const Lanes w_r = load(in.right + wc * in.stride + j);
+      right = load(in.right + c * in.stride + j);
       left = where_positive(n_l, where_positive(w_l, left / (w_l + in.l2)));
       right = where_positive(n_r, where_positive(w_r, right / (w_r + in.l2)));
     }

@@ -41,6 +41,7 @@ enum class WeightKind : std::uint8_t { none, per_row, per_output };
 // Everything needed to score the candidates of one feature in one node.
 struct ScoreInput {
   const float* left;   // [n_channels, stride]: sums on one side of each candidate
+  const float* right;  // likewise on the other side; read with weights only (see Splitter)
   std::size_t stride;  // distance between channels, a multiple of kScoreLanes
   const float* total;  // [n_channels]: sums of the node
   std::size_t n_candidates;

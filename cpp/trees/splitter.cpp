@@ -76,6 +76,27 @@ void Channels::sum(const std::uint32_t* rows, std::size_t n, float* total) const
   for (std::size_t c = 0; c < n_channels; ++c) total[c] = static_cast<float>(sums[c]);
 }
 
+// With weights of many magnitudes the difference total - left would lose a side whose weights are
+// small or zero, and its mean with it: that side is summed by itself.
+void Splitter::sum_other_side(const Channels& channels, std::size_t m, bool categorical,
+                              std::size_t stride) {
+  right_.resize(stride * channels.width);
+  for (std::size_t c = 0; c < channels.n_channels; ++c) {
+    const float* code = hist_.data() + c;
+    float* right = right_.data() + c * stride;
+    float after = 0.f, before = 0.f;
+    for (std::size_t j = m; j-- > 0;) {
+      after += code[(j + 1) * channels.width];
+      right[j] = after;
+    }
+    if (!categorical) continue;
+    for (std::size_t j = 0; j < m; ++j) {
+      right[j] += before;
+      before += code[j * channels.width];
+    }
+  }
+}
+
 const float* Splitter::score(const FeatureBins& bins, bool categorical, const Channels& channels,
                              const std::uint32_t* rows, std::size_t n, const float* total,
                              const SplitRule& rule) {
@@ -91,8 +112,10 @@ const float* Splitter::score(const FeatureBins& bins, bool categorical, const Ch
     k.histogram_u16(bins.wide.data(), rows, n, channels.values.data(), channels.width,
                     hist_.data());
   k.transpose_sums(hist_.data(), m, channels.width, !categorical, left_.data(), stride);
+  if (channels.weights != WeightKind::none) sum_other_side(channels, m, categorical, stride);
   counts_ = left_.data() + channels.n_outputs * stride;
   const ScoreInput in = {left_.data(),
+                         right_.data(),
                          stride,
                          total,
                          m,

@@ -57,7 +57,10 @@ class Splitter {
   float count(std::size_t j) const { return counts_[j]; }
 
  private:
-  std::vector<float> hist_, left_, scores_;
+  void sum_other_side(const Channels& channels, std::size_t m, bool categorical,
+                      std::size_t stride);
+
+  std::vector<float> hist_, left_, right_, scores_;
   const float* counts_ = nullptr;
 };
 
