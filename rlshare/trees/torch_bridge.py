@@ -59,7 +59,8 @@ class TreeEnsemble(nn.Module):
     While training and with gradients enabled, every forward pass is kept on a tape until
     ``BoostingOptimizer.step`` or ``train(False)``. The trees travel in the ``state_dict`` as a
     uint8 tensor, so that ``torch.load(weights_only=True)`` reads them. Copies and pickles start
-    with an empty tape and without cached rows.
+    with an empty tape and without cached rows. The trees use as many threads as torch is set to
+    when they come here.
 
     Args:
         trees: the ensemble, D output columns.
@@ -68,6 +69,7 @@ class TreeEnsemble(nn.Module):
 
     def __init__(self, trees: BoostedTrees, grad_clips: Sequence[GradClip] = ()) -> None:
         super().__init__()
+        trees.n_threads = torch.get_num_threads()
         self.trees = trees
         self.grad_clips = tuple(grad_clips)
         self.n_evaluations = 0  # (row, tree) pairs walked so far
@@ -181,7 +183,8 @@ class TreeEnsemble(nn.Module):
                 outputs (a ValueError would be hidden by Stable-Baselines3).
         """
         try:
-            trees = BoostedTrees.from_bytes(state.cpu().numpy().tobytes())
+            data = state.cpu().numpy().tobytes()
+            trees = BoostedTrees.from_bytes(data, n_threads=torch.get_num_threads())
         except ValueError as error:
             raise RuntimeError(str(error)) from error
         ours, theirs = ((t.n_features, t.n_outputs) for t in (self.trees, trees))
