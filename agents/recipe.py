@@ -1,0 +1,163 @@
+"""What a recipe may say: one pydantic model per (algorithm, policy), unknown keys refused.
+
+Every optional field left out keeps the default of Stable-Baselines3 or of the policy, so a
+recipe states only what differs. Values are plain data: nothing in a recipe is evaluated.
+"""
+
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+ALGORITHMS = ("ppo", "a2c")
+POLICIES = ("gbt", "mlp")
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Linear(Settings):
+    """A value that falls (or rises) linearly over the run: ``{linear: [start, stop]}``."""
+
+    linear: tuple[float, float]
+
+
+def _number_or_linear(value: Any) -> Any:
+    plain_number = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+    section = isinstance(value, dict) and set(value) == {"linear"}
+    if not (plain_number or section or isinstance(value, Linear)):
+        raise ValueError("must be a number or {linear: [start, stop]}")
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("must be a number or {linear: [start, stop]}") from None
+    return value
+
+
+Schedule = Annotated[float | Linear, BeforeValidator(_number_or_linear)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Normalize(Settings):
+    """Running normalisation of what the environment returns (SB3's VecNormalize)."""
+
+    norm_obs: bool = False
+    norm_reward: bool = False
+    clip_obs: float = 10.0
+    clip_reward: float = 10.0
+
+
+class TreeSettings(Settings):
+    """Fields of ``rlshare.trees.TreeParams``."""
+
+    max_depth: int | None = None
+    grow_policy: Literal["oblivious", "greedy"] | None = None
+    score: Literal["cosine", "l2"] | None = None
+    candidates: Literal["quantile", "uniform"] | None = None
+    n_bins: int | None = None
+    bins: Literal["batch", "rollout"] | None = None
+    min_samples_leaf: int | None = None
+    l2_regularization: float | None = None
+    subsample: float | None = None
+    colsample: float | None = None
+    feature_weights: list[float] | None = None
+    categorical: list[int] | None = None
+    random_state: int | None = None
+
+
+class GBTKwargs(Settings):
+    """``policy_kwargs`` of ``rlshare.policies.GBTPolicy``."""
+
+    tree: TreeSettings = TreeSettings()
+    policy_lr: Schedule | None = None
+    value_lr: Schedule | None = None
+    shared: bool | None = None
+    log_std_init: float | None = None
+    log_std_lr: Schedule | None = None
+    max_policy_grad_norm: float | None = None
+    max_value_grad_norm: float | None = None
+
+
+class MLPKwargs(Settings):
+    """``policy_kwargs`` of SB3's MlpPolicy, with the activation by name."""
+
+    net_arch: list[int] | dict[Literal["pi", "vf"], list[int]] | None = None
+    activation_fn: Literal["tanh", "relu", "elu"] | None = None
+    ortho_init: bool | None = None
+    log_std_init: float | None = None
+
+
+K = TypeVar("K", bound=Settings)
+
+
+class Recipe(Settings, Generic[K]):
+    """Settings of a run that every on-policy algorithm knows."""
+
+    n_timesteps: PositiveInt = 1_000_000
+    n_envs: PositiveInt = 1
+    env_kwargs: dict[str, Any] = {}
+    normalize: Normalize = Normalize()
+    policy_kwargs: K
+
+    learning_rate: Schedule | None = None
+    n_steps: PositiveInt | None = None
+    gamma: Fraction | None = None
+    gae_lambda: Fraction | None = None
+    ent_coef: float | None = None
+    vf_coef: float | None = None
+    max_grad_norm: float | None = None
+    normalize_advantage: bool | None = None
+
+    def algorithm_settings(self) -> dict[str, Any]:
+        """Return what is passed to the algorithm's constructor, schedules still as data."""
+        own = {"n_timesteps", "n_envs", "env_kwargs", "normalize", "policy_kwargs"}
+        return {
+            k: v
+            for k in type(self).model_fields
+            if k not in own and (v := getattr(self, k)) is not None
+        }
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the recipe as plain data, readable again by ``parse_recipe``."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class PPORecipe(Recipe[K], Generic[K]):
+    """Settings of ``stable_baselines3.PPO``."""
+
+    batch_size: PositiveInt | None = None
+    n_epochs: PositiveInt | None = None
+    clip_range: Schedule | None = None
+    clip_range_vf: Schedule | None = None
+    target_kl: float | None = None
+
+
+class A2CRecipe(Recipe[K], Generic[K]):
+    """Settings of ``stable_baselines3.A2C``."""
+
+    use_rms_prop: bool | None = None
+    rms_prop_eps: float | None = None
+
+
+_SCHEMAS: dict[tuple[str, str], type[Recipe[Any]]] = {
+    ("ppo", "gbt"): PPORecipe[GBTKwargs],
+    ("ppo", "mlp"): PPORecipe[MLPKwargs],
+    ("a2c", "gbt"): A2CRecipe[GBTKwargs],
+    ("a2c", "mlp"): A2CRecipe[MLPKwargs],
+}
+
+
+def recipe_class(algo: str, policy: str) -> type[Recipe[Any]]:
+    """Return the schema of an (algorithm, policy) pair.
+
+    Raises:
+        ValueError: the algorithm or the policy is unknown.
+    """
+    if algo not in ALGORITHMS:
+        raise ValueError(f"algo must be one of {', '.join(ALGORITHMS)}, got {algo!r}")
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    return _SCHEMAS[algo, policy]

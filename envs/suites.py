@@ -1,0 +1,31 @@
+"""Optional suites: which package an id needs, and its registration with gymnasium."""
+
+import importlib
+import importlib.util
+
+import gymnasium as gym
+
+# id prefix -> (module that registers the ids, pip requirement)
+_SUITES = {
+    "ALE/": ("ale_py", "ale-py"),
+    "MiniGrid-": ("minigrid", "minigrid"),
+    "BabyAI-": ("minigrid", "minigrid"),
+    "Meta-World/": ("metaworld", "metaworld"),
+    "dm_control/": ("shimmy", "shimmy[dm-control]"),
+}
+
+
+def register_suite(env_id: str) -> None:
+    """Register the suite that an id belongs to, when it comes from an optional package.
+
+    Raises:
+        ValueError: the package is not installed; the message names it.
+    """
+    for prefix, (module, requirement) in _SUITES.items():
+        if env_id.startswith(prefix):
+            if importlib.util.find_spec(module) is None:
+                raise ValueError(
+                    f"environment {env_id!r} needs the package {requirement}: "
+                    f"pip install '{requirement}'"
+                )
+            gym.register_envs(importlib.import_module(module))

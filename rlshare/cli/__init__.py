@@ -1,0 +1,59 @@
+"""The command line. Heavy packages are imported inside the command that needs them."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from rlshare.cli.enjoy import enjoy
+from rlshare.cli.errors import UserError
+from rlshare.cli.eval import evaluate
+from rlshare.cli.info import info
+from rlshare.cli.options import PairsCommand
+from rlshare.cli.plot import plot
+from rlshare.cli.recipes import recipes
+from rlshare.cli.train import train
+
+app = typer.Typer(
+    name="rlshare",
+    help="Train, watch and compare agents whose policies are gradient-boosted trees.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(cls=PairsCommand)(train)
+app.command(cls=PairsCommand)(enjoy)
+app.command("eval", cls=PairsCommand)(evaluate)
+app.command()(plot)
+app.command()(recipes)
+app.command()(info)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Bad input is one sentence on stderr and exit code 2; an interrupted run is 130.
+    """
+    args = None if argv is None else list(argv)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            result = app(args=args, prog_name="rlshare", standalone_mode=False)
+    except (UserError, typer.TyperException) as error:
+        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        text = text.replace("Value error, ", "")  # pydantic's, inside typer's
+        if text:  # without arguments the help has been printed already
+            print(f"error: {text}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a read-only folder: nothing a traceback would explain
+        place = f" {error.filename}" if error.filename else ""
+        print(f"error: cannot read or write{place}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    return int(result or 0)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a library's warning as one line, without its source line."""
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

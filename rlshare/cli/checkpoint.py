@@ -1,0 +1,147 @@
+"""Checkpoints: one file with everything that --resume needs, whole or absent.
+
+A checkpoint is a Stable-Baselines3 model file (``PPO.load`` reads it) with further members:
+the generators' states, the normaliser, the callbacks' states and the sizes of the log files.
+"""
+
+import io
+import pickle
+import random
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rlshare.cli.errors import UserError
+from rlshare.cli.files import TEMPORARY, write_atomically
+from rlshare.cli.run_folder import RunFolder
+
+_STATE = "rlshare/state.pkl"
+_VERSION = 1
+_KEPT = 2
+# What reading a damaged zip archive or pickle raises.
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, KeyError, ValueError,
+    NotImplementedError, RuntimeError, AttributeError, ImportError, IndexError, TypeError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run is besides its model."""
+
+    num_timesteps: int
+    wall_time_s: float
+    callbacks: dict[str, Any]
+    log_sizes: dict[str, int]
+    generators: dict[str, Any]
+    normalizer: VecNormalize | None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back."""
+
+    path: Path
+    model_file: bytes
+    state: RunState
+
+
+def generator_states() -> dict[str, Any]:
+    """Return the states of every global random generator that training draws from."""
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Undo ``generator_states``."""
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if torch.cuda.is_available() and states["cuda"]:
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def model_bytes(model: BaseAlgorithm) -> bytes:
+    """Return the model as SB3 saves it."""
+    buffer = io.BytesIO()  # in memory first: the file is then written in one go or not at all
+    model.save(buffer)
+    return buffer.getvalue()
+
+
+def save_checkpoint(folder: RunFolder, model: BaseAlgorithm, state: RunState) -> Path:
+    """Write a checkpoint atomically, then remove all but the newest ones.
+
+    Raises:
+        OSError: the file cannot be written; the earlier checkpoints are as they were.
+    """
+    buffer = io.BytesIO(model_bytes(model))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(_STATE, pickle.dumps((_VERSION, state)))
+    path = folder.checkpoints / f"{state.num_timesteps}_steps.zip"
+    write_atomically(path, buffer.getvalue())
+    if state.normalizer is not None:
+        write_atomically(folder.normalizer, pickle.dumps(state.normalizer))
+    for stale in (*list_checkpoints(folder)[:-_KEPT], *folder.checkpoints.glob(f".*{TEMPORARY}")):
+        stale.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: RunFolder) -> list[Path]:
+    """Return the checkpoints of a run, oldest first."""
+    pattern = re.compile(r"(\d+)_steps\.zip")
+    found = [
+        (int(m[1]), p) for p in folder.checkpoints.glob("*") if (m := pattern.fullmatch(p.name))
+    ]
+    return [path for _, path in sorted(found)]
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint and check every byte of it.
+
+    Raises:
+        UserError: the file is missing, damaged or not a checkpoint.
+    """
+    data = read_archive(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            version, state = pickle.loads(archive.read(_STATE))
+    except DAMAGE:
+        raise UserError(f"not a checkpoint of rlshare: {path}") from None
+    if version != _VERSION:
+        raise UserError(f"{path}: checkpoint version must be {_VERSION}, got {version}")
+    return Checkpoint(path, data, state)
+
+
+def read_archive(path: Path) -> bytes:
+    """Return the bytes of a model file whose checksums are right.
+
+    Raises:
+        UserError: the file is missing, or damaged, or not a model of Stable-Baselines3.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the model file {path}: {error.strerror}") from None
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            broken = archive.testzip()
+            members = set(archive.namelist())
+    except DAMAGE as error:
+        raise UserError(f"not a valid model file: {path}: {error}") from None
+    if broken is not None:
+        raise UserError(f"not a valid model file: {path}: wrong checksum of {broken!r}")
+    if not {"data", "policy.pth"} <= members:
+        raise UserError(f"not a valid model file: {path}: no model of Stable-Baselines3 in it")
+    return data

@@ -1,0 +1,66 @@
+"""``rlshare eval``: the score of a trained agent."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlshare.cli.options import Device, EnvKwargs, NumThreads
+from rlshare.cli.trained import Algo, Env, LoadBest, LogFolder, RunDir, find_run, load_agent
+
+
+def evaluate(
+    run_dir: RunDir = None,
+    algo: Algo = "ppo",
+    env: Env = None,
+    log_folder: LogFolder = Path("logs"),
+    load_best: LoadBest = False,
+    n_episodes: Annotated[
+        int, typer.Option("-n", "--n-episodes", min=1, help="Episodes to play.")
+    ] = 20,
+    stochastic: Annotated[
+        bool, typer.Option("--stochastic", help="Sample actions instead of taking the likeliest.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
+    env_kwargs: EnvKwargs = None,
+    device: Device = "cpu",
+    num_threads: NumThreads = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Play episodes with a trained agent and print mean and standard deviation of the return."""
+    import numpy as np
+    import torch
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.utils import set_random_seed
+
+    from rlshare.agents import parse_pairs
+    from rlshare.cli.errors import user_errors
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+    with user_errors():
+        kwargs = parse_pairs(env_kwargs or (), "--env-kwargs")
+    path = find_run(run_dir, algo, env, log_folder)
+    agent = load_agent(path, load_best, device, kwargs)
+    set_random_seed(seed)
+    agent.env.seed(seed)
+    returns, lengths = evaluate_policy(
+        agent.model,
+        agent.env,
+        n_eval_episodes=n_episodes,
+        deterministic=not stochastic,
+        return_episode_rewards=True,
+    )
+    agent.env.close()
+    mean, std = float(np.mean(returns)), float(np.std(returns))
+    if as_json:
+        result = {
+            "env": agent.args.env, "algo": agent.args.algo, "policy": agent.args.policy,
+            "mean": mean, "std": std, "n_episodes": n_episodes, "seed": seed,
+            "deterministic": not stochastic, "returns": list(map(float, returns)),
+            "lengths": list(map(int, lengths)),
+        }  # fmt: skip
+        print(json.dumps(result))
+    else:
+        print(f"return {mean:.2f} +- {std:.2f} over {n_episodes} episodes of {agent.args.env}")

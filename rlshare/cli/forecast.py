@@ -1,0 +1,73 @@
+"""What a run will grow: trees, memory, and what acting will cost at the end."""
+
+import time
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from rlshare.agents import Recipe
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The size of a tree policy at the end of a run."""
+
+    trees: int
+    megabytes: float
+    acting_ms: float
+    n_envs: int
+
+    def __str__(self) -> str:
+        return (
+            f"will grow {self.trees:,} trees, about {self.megabytes:,.1f} MB; "
+            f"acting for {self.n_envs} environments at the end takes about {self.acting_ms:.2g} ms a step"
+        )
+
+
+def boosting_steps(recipe: Recipe[Any]) -> int:
+    """Return the number of optimizer steps of a whole run, each of which grows a tree."""
+    settings = recipe.algorithm_settings()
+    is_ppo = hasattr(recipe, "n_epochs")
+    rollout = settings.get("n_steps", 2048 if is_ppo else 5) * recipe.n_envs
+    rollouts = ceil(recipe.n_timesteps / rollout)
+    if not is_ppo:
+        return rollouts
+    minibatches = ceil(rollout / settings.get("batch_size", 64))
+    return int(rollouts * settings.get("n_epochs", 10) * minibatches)
+
+
+def forecast(recipe: Recipe[Any], observation_space: spaces.Space[Any], n_outputs: int) -> Forecast:
+    """Estimate a run's ensemble by growing and timing a small one of the same shape.
+
+    Args:
+        recipe: settings of the run.
+        observation_space: of one environment.
+        n_outputs: columns of the ensemble, policy and value together.
+    """
+    from rlshare.trees import BoostedTrees, TreeParams
+
+    tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
+    params = TreeParams(**(tree | {"categorical": None, "feature_weights": None, "bins": "batch"}))
+    n_features = max(1, spaces.flatdim(observation_space))
+    small = BoostedTrees(n_features, n_outputs, params)
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(128, n_features)).astype(np.float32)
+    empty = small.nbytes
+    n_trees = 100
+    for _ in range(n_trees):
+        small.step(X, rng.normal(size=(128, n_outputs)).astype(np.float32))
+    rows = np.ascontiguousarray(X[: recipe.n_envs])
+    seconds = min(_seconds(small, rows) for _ in range(5))
+    ensembles = 1 if recipe.policy_kwargs.shared in (None, True) else 2
+    trees = boosting_steps(recipe) * ensembles
+    megabytes = (small.nbytes - empty) / n_trees * trees / 1e6
+    return Forecast(trees, megabytes, 1e3 * seconds * trees / n_trees, recipe.n_envs)
+
+
+def _seconds(model: Any, rows: Any) -> float:
+    start = time.perf_counter()
+    model.predict(rows)
+    return time.perf_counter() - start

@@ -1,0 +1,53 @@
+"""``rlshare recipes``: the tuned settings that come with rlshare."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from rlshare.cli.errors import user_errors
+
+
+def recipes(
+    env: Annotated[
+        str | None, typer.Argument(help="Show the settings of this environment.")
+    ] = None,
+    algo: Annotated[Literal["ppo", "a2c"] | None, typer.Option(help="Only this algorithm.")] = None,
+    policy: Annotated[Literal["gbt", "mlp"] | None, typer.Option(help="Only this policy.")] = None,
+) -> None:
+    """List the recipes, or print those of one environment as YAML for --conf-file."""
+    from rlshare.agents import list_recipes
+
+    found = [
+        recipe
+        for recipe in list_recipes()
+        if algo in (None, recipe[0]) and policy in (None, recipe[1])
+    ]
+    if env is None:
+        _print_table(found)
+    else:
+        pairs = sorted({(a, p) for a, p, _ in found}, key=[(a, p) for a, p, _ in found].index)
+        for a, p in pairs:
+            _print_recipe(a, p, env)
+
+
+def _print_table(found: list[tuple[str, str, str]]) -> None:
+    available: dict[str, list[str]] = {}
+    for a, p, e in found:
+        available.setdefault(e, []).append(f"{a}/{p}")
+    width = max(map(len, available))
+    for name, pairs in available.items():
+        print(f"{name:{width}}  {'  '.join(pairs)}")
+    print("\nshow one: rlshare recipes CartPole-v1 --algo ppo --policy gbt")
+
+
+def _print_recipe(algo: str, policy: str, env: str) -> None:
+    import yaml
+
+    from rlshare.agents import list_recipes, load_recipe
+
+    with user_errors():
+        settings = load_recipe(algo, policy, env).to_data()
+    known = (algo, policy, env) in list_recipes()
+    note = "" if known else "  (no recipe of its own: the default)"
+    print(f"# {algo}.yaml{note}")
+    print(yaml.safe_dump({policy: {env: settings}}, sort_keys=False, default_flow_style=None))

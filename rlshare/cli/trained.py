@@ -1,0 +1,98 @@
+"""A trained agent read from a run folder, with an environment to act in."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from rlshare.cli.errors import UserError, user_errors
+
+RunDir = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RUN_DIR]", help="Run folder, or a model file in one.", show_default=False
+    ),
+]
+Algo = Annotated[
+    Literal["ppo", "a2c"], typer.Option(help="Without RUN_DIR: the latest run of this algorithm.")
+]
+Env = Annotated[
+    str | None, typer.Option(help="Without RUN_DIR: the latest run on this environment.")
+]
+LogFolder = Annotated[Path, typer.Option("-f", "--log-folder", help="Where the runs are.")]
+LoadBest = Annotated[
+    bool, typer.Option("--load-best", help="The model of the best evaluation, not the last one.")
+]
+
+
+@dataclass(frozen=True)
+class TrainedAgent:
+    """A model with the environment of its run, one copy, not monitored to a file."""
+
+    model: Any
+    env: Any
+    args: Any
+
+
+def find_run(run_dir: Path | None, algo: str, env: str | None, log_folder: Path) -> Path:
+    """Return the run folder or model file that the options mean."""
+    from rlshare.cli.run_folder import latest_run_folder
+
+    if run_dir is not None:
+        return run_dir
+    if env is None:
+        raise UserError("give a RUN_DIR, or --env for the latest run on an environment")
+    return latest_run_folder(log_folder, algo, env).path
+
+
+def load_agent(
+    path: Path,
+    load_best: bool,
+    device: str,
+    env_kwargs: dict[str, Any] | None = None,
+    render_mode: str | None = None,
+) -> TrainedAgent:
+    """Load the agent of a run folder (its final model, else its last checkpoint).
+
+    Raises:
+        UserError: there is no such run or model, or the file is damaged.
+    """
+    from stable_baselines3.common.vec_env import VecNormalize
+
+    from rlshare.cli.checkpoint import read_archive
+    from rlshare.cli.models import read_model
+    from rlshare.cli.run_folder import open_run_folder
+    from rlshare.envs import make_vec_env
+
+    is_file = path.suffix == ".zip"
+    if is_file and not path.is_file():
+        raise UserError(f"model file not found: {path}")
+    home = path.parent if is_file else path
+    folder = open_run_folder(home.parent if is_file and home.name == "checkpoints" else home)
+    args, recipe = folder.read()
+    model_file = path if is_file else _model_file(folder, load_best)
+    data = read_archive(model_file)
+    with user_errors():
+        kwargs = args.env_kwargs | (env_kwargs or {})
+        env = make_vec_env(args.env, 1, env_kwargs=kwargs, render_mode=render_mode)
+    if recipe.normalize.norm_obs:
+        with user_errors(f"cannot read {folder.normalizer}: ", OSError, EOFError, AssertionError):
+            env = VecNormalize.load(str(folder.normalizer), env)
+        env.training = False
+        env.norm_reward = False
+    return TrainedAgent(read_model(args.algo, data, str(model_file), env, device), env, args)
+
+
+def _model_file(folder: Any, load_best: bool) -> Path:
+    from rlshare.cli.checkpoint import list_checkpoints
+
+    wanted = folder.best_model if load_best else folder.final_model
+    if wanted.is_file():
+        return Path(wanted)
+    if load_best:
+        raise UserError(f"{folder.path} has no best_model.zip: it was not evaluated")
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        raise UserError(f"{folder.path} has no model and no checkpoint")
+    return checkpoints[-1]
