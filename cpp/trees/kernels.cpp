@@ -164,7 +164,7 @@ inline void add_leaf(float* acc, const float* leaf, std::size_t fours) {
 }
 
 constexpr std::size_t kGroup = 16;   // rows whose leaf is searched together
-constexpr std::size_t kFewRows = 4;  // up to here searching row by row is faster
+constexpr std::size_t kFewRows = 2;  // up to here searching row by row is faster
 
 void find_leaves(const ObliviousView& view, const Test* tests, std::size_t depth, const float* x,
                  std::uint32_t* index) {
