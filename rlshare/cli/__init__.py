@@ -54,6 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(result or 0)
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a library's warning as one line, without its source line."""
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -84,7 +84,8 @@ class Evaluation(BaseCallback):
         ):  # fmt: skip
             self.history[key].append(value)
         buffer = io.BytesIO()
-        np.savez(buffer, **{key: np.asarray(value) for key, value in self.history.items()})
+        arrays: dict[str, Any] = {key: np.asarray(value) for key, value in self.history.items()}
+        np.savez(buffer, **arrays)
         write_atomically(self.folder / "evaluations.npz", buffer.getvalue())
 
 

@@ -77,7 +77,8 @@ def _play(
         if done[0]:
             played += 1
             print(
-                f"episode {played}: return {infos[0]['episode']['r']:.2f}, {infos[0]['episode']['l']} steps"
+                f"episode {played}: return {infos[0]['episode']['r']:.2f}, "
+                f"{infos[0]['episode']['l']} steps"
             )
         if played < n_episodes:  # the first frame of an episode nobody asked for
             on_frame()

@@ -9,15 +9,17 @@ class UserError(Exception):
 
 
 @contextmanager
-def user_errors(context: str = "", *also: type[Exception]) -> Iterator[None]:
-    """Turn the ValueErrors of a step that only handles user input into UserErrors.
+def user_errors(
+    context: str = "", errors: tuple[type[Exception], ...] = (ValueError,)
+) -> Iterator[None]:
+    """Turn the errors of a step that only handles user input into UserErrors.
 
     Args:
         context: put before the message.
-        also: further exceptions that here mean bad input.
+        errors: the exceptions that here mean bad input.
     """
     try:
         yield
-    except (ValueError, *also) as error:
+    except errors as error:
         sentence = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{context}{sentence}") from error

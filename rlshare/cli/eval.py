@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     env_kwargs: EnvKwargs = None,
     device: Device = "cpu",
-    num_threads: NumThreads = None,
+    num_threads: NumThreads = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Play episodes with a trained agent and print mean and standard deviation of the return."""
@@ -37,21 +37,21 @@ def evaluate(
     from rlshare.agents import parse_pairs
     from rlshare.cli.errors import user_errors
 
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
+    torch.set_num_threads(num_threads)
     with user_errors():
         kwargs = parse_pairs(env_kwargs or (), "--env-kwargs")
     path = find_run(run_dir, algo, env, log_folder)
     agent = load_agent(path, load_best, device, kwargs)
     set_random_seed(seed)
     agent.env.seed(seed)
-    returns, lengths = evaluate_policy(
+    episodes: Any = evaluate_policy(
         agent.model,
         agent.env,
         n_eval_episodes=n_episodes,
         deterministic=not stochastic,
         return_episode_rewards=True,
     )
+    returns, lengths = episodes
     agent.env.close()
     mean, std = float(np.mean(returns)), float(np.std(returns))
     if as_json:

@@ -23,7 +23,8 @@ class Forecast:
     def __str__(self) -> str:
         return (
             f"will grow {self.trees:,} trees, about {self.megabytes:,.1f} MB; "
-            f"acting for {self.n_envs} environments at the end takes about {self.acting_ms:.2g} ms a step"
+            f"acting for {self.n_envs} environments at the end takes about "
+            f"{self.acting_ms:.2g} ms a step"
         )
 
 
@@ -32,11 +33,12 @@ def boosting_steps(recipe: Recipe[Any]) -> int:
     settings = recipe.algorithm_settings()
     is_ppo = hasattr(recipe, "n_epochs")
     rollout = settings.get("n_steps", 2048 if is_ppo else 5) * recipe.n_envs
-    rollouts = ceil(recipe.n_timesteps / rollout)
+    rollouts: int = ceil(recipe.n_timesteps / rollout)
     if not is_ppo:
         return rollouts
-    minibatches = ceil(rollout / settings.get("batch_size", 64))
-    return int(rollouts * settings.get("n_epochs", 10) * minibatches)
+    minibatches: int = ceil(rollout / settings.get("batch_size", 64))
+    n_epochs: int = settings.get("n_epochs", 10)
+    return rollouts * n_epochs * minibatches
 
 
 def forecast(recipe: Recipe[Any], observation_space: spaces.Space[Any], n_outputs: int) -> Forecast:

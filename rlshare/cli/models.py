@@ -27,7 +27,7 @@ def build_model(
     Raises:
         UserError: the algorithm or the policy refuses a setting or a space.
     """
-    settings = {
+    settings: dict[str, Any] = {
         name: _sb3_schedule(value) if isinstance(value, Linear) else value
         for name, value in recipe.algorithm_settings().items()
     }
@@ -36,7 +36,8 @@ def build_model(
     else:
         settings |= _mlp_policy(recipe, env)
     # SB3 checks some arguments with assert.
-    with user_errors(f"{algo} with {policy}: ", AssertionError, TypeError, RuntimeError):
+    refusals = (ValueError, AssertionError, TypeError, RuntimeError)
+    with user_errors(f"{algo} with {policy}: ", refusals):
         return CLASSES[algo](env=env, seed=seed, device=device, **settings)
 
 

@@ -47,5 +47,10 @@ EnvKwargs = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda or auto.")]
 NumThreads = Annotated[
-    int | None, typer.Option("--num-threads", min=1, help="Torch threads (default: torch's own).")
+    int,
+    typer.Option(
+        "--num-threads",
+        min=1,
+        help="Threads of torch and the trees; small agents are fastest on one.",
+    ),
 ]

@@ -27,7 +27,7 @@ class TrainArgs:
     env_kwargs: dict[str, Any]
     vec_env: Literal["dummy", "subproc"]
     device: str
-    num_threads: int | None
+    num_threads: int
     eval_freq: int
     eval_episodes: int
     save_freq: int

@@ -95,7 +95,7 @@ def train(
         typer.Option("--tensorboard-log", help="Folder for TensorBoard (default: the run's)."),
     ] = None,
     device: Device = "cpu",
-    num_threads: NumThreads = None,
+    num_threads: NumThreads = 1,
     progress: Annotated[
         bool | None,
         typer.Option(

@@ -77,7 +77,8 @@ def load_agent(
         kwargs = args.env_kwargs | (env_kwargs or {})
         env = make_vec_env(args.env, 1, env_kwargs=kwargs, render_mode=render_mode)
     if recipe.normalize.norm_obs:
-        with user_errors(f"cannot read {folder.normalizer}: ", OSError, EOFError, AssertionError):
+        refusals = (ValueError, OSError, EOFError, AssertionError)
+        with user_errors(f"cannot read {folder.normalizer}: ", refusals):
             env = VecNormalize.load(str(folder.normalizer), env)
         env.training = False
         env.norm_reward = False

@@ -1,8 +1,7 @@
 """One run from its first or its next step to its end: what ``rlshare train`` does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +28,9 @@ from rlshare.cli.models import build_model, read_model
 from rlshare.cli.progress import ProgressReport
 from rlshare.cli.run_folder import RunFolder, TrainArgs
 from rlshare.envs import make_vec_env
+
+if TYPE_CHECKING:
+    from rlshare.policies import GBTPolicy
 
 _STEPS_PER_LOG_ROW = 2000
 
@@ -65,8 +67,7 @@ class Training:
             OSError: the run folder cannot be written.
         """
         self.folder, self.args, self.recipe, self.checkpoint = folder, args, recipe, checkpoint
-        if args.num_threads is not None:
-            torch.set_num_threads(args.num_threads)
+        torch.set_num_threads(args.num_threads)
         if checkpoint is not None:
             rewind_logs(folder, checkpoint.state.log_sizes, checkpoint.state.num_timesteps)
         self.env = self._normalized(self._make_env(args.n_envs, monitored=True), checkpoint)
@@ -81,7 +82,8 @@ class Training:
         """Return what the run will grow; None for a policy without trees."""
         if self.args.policy != "gbt":
             return None
-        n_outputs = sum(ensemble.n_outputs for ensemble in self.model.policy.ensembles)
+        policy = cast("GBTPolicy", self.model.policy)
+        n_outputs = sum(ensemble.n_outputs for ensemble in policy.ensembles)
         return str(forecast(self.recipe, self.env.observation_space, n_outputs))
 
     def run(self) -> Outcome:
@@ -139,7 +141,7 @@ class Training:
         if not (normalize.norm_obs or normalize.norm_reward):
             return env
         gamma = 0.99 if self.recipe.gamma is None else self.recipe.gamma
-        with user_errors("normalize: ", AssertionError):
+        with user_errors("normalize: ", (ValueError, AssertionError)):
             return VecNormalize(env, gamma=gamma, **normalize.model_dump())
 
     def _make_model(self) -> OnPolicyAlgorithm:
@@ -167,7 +169,7 @@ class Training:
         self.env.seed(derived_seed(self.args.seed, state.num_timesteps))
         restore_generators(state.generators)
 
-    def _callbacks(self, signals: StopOnSignals) -> Sequence[BaseCallback]:
+    def _callbacks(self, signals: StopOnSignals) -> list[BaseCallback]:
         callbacks: list[BaseCallback] = [self.clock, self.progress, Stop(signals)]
         if self.args.policy == "gbt":
             from rlshare.policies import TreeCallback
