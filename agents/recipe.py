@@ -6,7 +6,10 @@ recipe states only what differs. Values are plain data: nothing in a recipe is e
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from typing_extensions import Self
+
+from rlshare.trees import TreeParams
 
 ALGORITHMS = ("ppo", "a2c")
 POLICIES = ("gbt", "mlp")
@@ -66,6 +69,11 @@ class TreeSettings(Settings):
     feature_weights: list[float] | None = None
     categorical: list[int] | None = None
     random_state: int | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        TreeParams(**self.model_dump(exclude_none=True))
+        return self
 
 
 class GBTKwargs(Settings):

@@ -16,8 +16,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rlshare.cli.checkpoint import model_bytes
-from rlshare.cli.files import write_atomically
 from rlshare.cli.interrupt import StopOnSignals
+from rlshare.files import write_atomically
 
 
 def derived_seed(seed: int, *keys: int) -> int:

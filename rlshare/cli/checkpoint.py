@@ -20,8 +20,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlshare.cli.errors import UserError
-from rlshare.cli.files import TEMPORARY, write_atomically
 from rlshare.cli.run_folder import RunFolder
+from rlshare.files import TEMPORARY, write_atomically
 
 _STATE = "rlshare/state.pkl"
 _VERSION = 1

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rlshare.cli.files import write_atomically
 from rlshare.cli.run_folder import RunFolder, TrainArgs
 from rlshare.cli.training import Outcome
 from rlshare.cli.versions import versions
+from rlshare.files import write_atomically
 
 
 def write_report(folder: RunFolder, args: TrainArgs, outcome: Outcome | None) -> None:

@@ -10,8 +10,8 @@ import yaml
 
 from rlshare.agents import Recipe, parse_recipe
 from rlshare.cli.errors import UserError
-from rlshare.cli.files import write_atomically
 from rlshare.envs import env_name
+from rlshare.files import write_atomically
 
 
 @dataclass(frozen=True)

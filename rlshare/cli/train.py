@@ -51,7 +51,7 @@ def train(
         int | None, typer.Option(min=0, max=2**31 - 1, help="Default: drawn, and recorded.")
     ] = None,
     n_envs: Annotated[
-        int | None, typer.Option("--n-envs", min=1, help="Copies of the environment.")
+        int | None, typer.Option("--n-envs", help="Copies of the environment.")
     ] = None,
     vec_env: Annotated[
         Literal["dummy", "subproc"], typer.Option("--vec-env", help="In one process or several.")

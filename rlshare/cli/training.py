@@ -20,7 +20,6 @@ from rlshare.cli.checkpoint import (
     save_checkpoint,
 )
 from rlshare.cli.errors import user_errors
-from rlshare.cli.files import write_atomically
 from rlshare.cli.forecast import forecast
 from rlshare.cli.interrupt import StopOnSignals
 from rlshare.cli.logs import log_sizes, make_logger, rewind_logs
@@ -28,6 +27,7 @@ from rlshare.cli.models import build_model, read_model
 from rlshare.cli.progress import ProgressReport
 from rlshare.cli.run_folder import RunFolder, TrainArgs
 from rlshare.envs import make_vec_env
+from rlshare.files import write_atomically
 
 if TYPE_CHECKING:
     from rlshare.policies import GBTPolicy

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlshare import _core
+from rlshare.files import write_atomically
 from rlshare.trees import checks, model_file
 from rlshare.trees.categories import CategoryEncoder
 from rlshare.trees.params import TreeParams
@@ -374,7 +375,7 @@ class BoostedTrees:
         Raises:
             OSError: where the file cannot be written; a file of that name stays as it was.
         """
-        model_file.write_atomically(Path(path), self.to_bytes())
+        write_atomically(Path(path), self.to_bytes())
 
     @classmethod
     def load(

@@ -1,11 +1,9 @@
-"""What a model file holds besides the trees, and how files are written."""
+"""What a model file holds besides the trees."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rlshare import _core
 from rlshare.trees import checks
@@ -75,16 +73,3 @@ def _are_categories(keys: object) -> bool:
     if not isinstance(keys, list) or not all(type(key) in (str, int) for key in keys):
         return False
     return len(set(keys)) == len(keys)
-
-
-def write_atomically(target: Path, data: bytes) -> None:
-    """Write a file whole or not at all: a reader, or a crash, never sees a part of it."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
