@@ -1,0 +1,34 @@
+"""The same seed gives the same agent, bit for bit; another seed another one."""
+
+from pathlib import Path
+
+import pytest
+from agents_alike import parts, steps
+from command import succeeds
+
+
+def train(folder: Path, seed: int, *arguments: str) -> dict[str, bytes]:
+    folder.mkdir()
+    common = ["--seed", str(seed), "--eval-freq", "400", "--eval-episodes", "1", "-n", "1500"]
+    succeeds("train", *arguments, *common, cwd=folder)
+    checkpoint = max(folder.glob("logs/*/*/checkpoints/*_steps.zip"), key=steps)
+    return parts(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--policy", "gbt", "--env", "CartPole-v1", "--n-envs", "2"],
+        ["--policy", "mlp", "--env", "CartPole-v1", "--n-envs", "2"],
+        ["--policy", "gbt", "--env", "Pendulum-v1", "--n-envs", "2", "--hyperparams",
+         "policy_kwargs.tree.subsample:0.5"],
+        ["--policy", "gbt", "--algo", "a2c", "--env", "CartPole-v1"],
+    ],
+    ids=["gbt", "mlp", "gbt, Box actions, subsample", "a2c"],
+)  # fmt: skip
+def test_a_seed_fixes_everything(arguments: list[str], tmp_path: Path) -> None:
+    first = train(tmp_path / "first", 7, *arguments)
+    assert train(tmp_path / "second", 7, *arguments) == first
+    other = train(tmp_path / "other", 8, *arguments)
+    assert other.keys() == first.keys()
+    assert other != first
