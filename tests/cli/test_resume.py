@@ -1,0 +1,102 @@
+"""--resume restores everything; a stopped run says how to go on."""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from agents_alike import parts, steps
+from command import RLSHARE, succeeds
+
+RUN = Path("logs/ppo/Pendulum-v1_1")
+# Box actions, normalised rewards and a learning-rate schedule: all that a checkpoint must hold.
+SETTINGS = ["--env", "Pendulum-v1", "--n-envs", "2", "--seed", "3", "--eval-freq", "1000"]
+SETTINGS += ["--save-freq", "1000", "--eval-episodes", "1"]
+PAIRS = ["--hyperparams", "learning_rate.linear:[0.001, 0.0]", "n_epochs:2"]
+
+
+def newest(run: Path) -> Path:
+    return max((run / "checkpoints").glob("*_steps.zip"), key=steps)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("begun")
+    succeeds("train", *SETTINGS, *PAIRS, "-n", "2048", cwd=folder)
+    return folder
+
+
+def resumed(begun: Path, folder: Path) -> Path:
+    shutil.copytree(begun, folder)
+    out = succeeds("train", "--resume", str(RUN), "-n", "4096", cwd=folder)
+    assert "from step 2,048" in out
+    return folder / RUN
+
+
+def test_two_resumes_of_one_checkpoint_are_bit_identical(begun: Path, tmp_path: Path) -> None:
+    first, second = (resumed(begun, tmp_path / name) for name in ("first", "second"))
+    before, after = parts(newest(begun / RUN)), parts(newest(first))
+    assert steps(newest(first)) == 4096
+    assert after == parts(newest(second))
+    assert after.keys() == before.keys()
+    assert after != before
+    logs = [pd.read_csv(run / "progress.csv")["train/loss"].dropna() for run in (first, second)]
+    assert logs[0].tolist() == logs[1].tolist()
+
+
+def test_a_resumed_run_goes_on_where_it_stopped(begun: Path, tmp_path: Path) -> None:
+    run = resumed(begun, tmp_path / "run")
+    progress = pd.read_csv(run / "progress.csv")
+    trained = progress.dropna(subset=["train/n_trees"])
+    at = trained["time/total_timesteps"]
+    assert at.is_monotonic_increasing
+    assert at.is_unique
+    assert at.max() == 4096
+    assert trained["train/n_trees"].is_monotonic_increasing
+    # The schedule is that of the longer run from the resumption on, and ends near 0.
+    rates = trained.set_index("time/total_timesteps")["train/learning_rate"]
+    assert rates.iloc[-1] < 0.2 * rates.iloc[0]
+    episodes = sum(len(pd.read_csv(file, skiprows=1)) for file in run.glob("*.monitor.csv"))
+    assert episodes == pytest.approx(4096 / 200, abs=4)  # episodes under way were begun anew
+
+
+def test_changed_settings_would_be_another_run(begun: Path) -> None:
+    config = yaml.safe_load((begun / RUN / "Pendulum-v1" / "config.yml").read_text())
+    assert config["learning_rate"] == {"linear": [0.001, 0.0]}
+    assert config["n_epochs"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    command = [RLSHARE, "train", "--env", "CartPole-v1", "-n", "10M", "--eval-freq", "0"]
+    command += ["--save-freq", "1M"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        checkpoints = tmp_path / "logs/ppo/CartPole-v1_1/checkpoints"
+        while not list(checkpoints.glob("*_steps.zip")) and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1.0)  # some way into the training
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "go on with: rlshare train --resume logs/ppo/CartPole-v1_1" in out
+    assert "Traceback" not in errors
+    reached = steps(max(checkpoints.glob("*_steps.zip"), key=steps))
+    assert reached > 0
+    longer = ["--resume", "logs/ppo/CartPole-v1_1", "-n", str(reached + 1024)]
+    assert f"from step {reached:,}" in succeeds("train", *longer, cwd=tmp_path)
+
+
+def test_a_write_cut_off_leaves_no_trace(begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun, tmp_path / "run")
+    run = tmp_path / "run" / RUN
+    half = run / "checkpoints" / ".3072_steps.zip.12345.tmp"
+    half.write_bytes(newest(run).read_bytes()[:1000])
+    succeeds("train", "--resume", str(run), "-n", "3072", cwd=tmp_path)
+    assert not half.exists()
+    assert steps(newest(run)) >= 3072
