@@ -1,0 +1,104 @@
+"""Recipes: every one we ship is valid, and what is wrong in another is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlshare.agents import apply_overrides, list_recipes, load_recipe, parse_pairs, parse_recipe
+from rlshare.cli.models import build_model
+from rlshare.envs import make_vec_env
+
+ISSUE_ENVS = (
+    "CartPole-v1", "Acrobot-v1", "LunarLander-v3", "MountainCar-v0", "MountainCarContinuous-v0",
+    "Pendulum-v1", "Hopper-v5", "HalfCheetah-v5",
+)  # fmt: skip
+
+
+def test_the_environments_of_the_suite_have_recipes() -> None:
+    listed = set(list_recipes())
+    for env in ISSUE_ENVS:
+        for algo, policy in (("ppo", "gbt"), ("ppo", "mlp")):
+            assert (algo, policy, env) in listed
+    for env in ISSUE_ENVS[:6]:
+        assert ("a2c", "gbt", env) in listed
+
+
+@pytest.mark.parametrize("recipe", list_recipes(), ids="/".join)
+def test_each_recipe_builds_its_agent(recipe: tuple[str, str, str]) -> None:
+    algo, policy, env = recipe
+    settings = load_recipe(algo, policy, env)
+    again = parse_recipe(algo, policy, settings.to_data(), "again")
+    assert again == settings
+    vec_env = make_vec_env(env, settings.n_envs)
+    model = build_model(algo, policy, settings, vec_env, 0, "cpu")
+    vec_env.close()
+    expected = settings.algorithm_settings()
+    assert model.gamma == expected.get("gamma", 0.99)
+    assert model.n_steps == expected.get("n_steps", 5)
+
+
+def test_the_papers_settings_of_cartpole() -> None:
+    settings = load_recipe("ppo", "gbt", "CartPole-v1").to_data()
+    kwargs = settings["policy_kwargs"]
+    assert (settings["n_envs"], settings["n_steps"], settings["batch_size"]) == (8, 128, 64)
+    assert (settings["gamma"], settings["gae_lambda"], settings["n_epochs"]) == (0.98, 0.8, 1)
+    assert settings["vf_coef"] == 0.4359615  # SB3's value loss has no 1/2
+    assert (kwargs["policy_lr"], kwargs["value_lr"]) == (0.029, 0.015)
+    assert kwargs["tree"]["max_depth"] == 4
+
+
+def test_an_environment_without_a_recipe_gets_the_default() -> None:
+    assert load_recipe("ppo", "gbt", "Blackjack-v1") == load_recipe("ppo", "gbt", "Taxi-v3")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"gama": 0.9}, ["'gama'", "'gamma'"]),
+        ({"policy_kwargs": {"policy_rl": 0.1}}, ["policy_rl", "policy_lr"]),
+        ({"n_envs": 0}, ["n_envs", "0"]),
+        ({"gamma": 1.5}, ["gamma", "1.5"]),
+        ({"learning_rate": "lambda p: p"}, ["learning_rate", "lambda p: p"]),
+        ({"policy_kwargs": {"tree": {"n_bins": 256}}}, ["n_bins must be", "256"]),
+    ],
+)
+def test_what_is_wrong_is_named(data: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ValueError, match="mine") as error:
+        parse_recipe("ppo", "gbt", {"n_timesteps": 1000, **data}, "mine")
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_recipe_file_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("gbt:\n  CartPole-v1: {n_timesteps: 5000, n_envs: 2, gamma: 0.5}\n")
+    settings = load_recipe("ppo", "gbt", "CartPole-v1", file, {"gamma": 0.6})
+    assert (settings.n_timesteps, settings.n_envs, settings.gamma) == (5000, 2, 0.6)
+
+
+@pytest.mark.parametrize("text", ["gbt: [1, 2", "- a list", "gbt: {CartPole-v1: 3}", "\0"])
+def test_a_damaged_recipe_file(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"mine\.yaml"):
+        load_recipe("ppo", "gbt", "CartPole-v1", file)
+
+
+def test_pairs_are_parsed_and_never_evaluated() -> None:
+    parsed = parse_pairs(["a:1", "b:0.5", "c:[1, 2]", "d:true", "e:null", "f:1+1"], "--x")
+    assert parsed == {"a": 1, "b": 0.5, "c": [1, 2], "d": True, "e": None, "f": "1+1"}
+    with pytest.raises(ValueError, match="key:value"):
+        parse_pairs(["alone"], "--x")
+
+
+def test_dotted_overrides_go_deep_and_leave_the_rest() -> None:
+    settings = {"a": {"b": 1, "c": 2}, "d": 3}
+    assert apply_overrides(settings, {"a.b": 9, "e.f": 4}) == {
+        "a": {"b": 9, "c": 2},
+        "d": 3,
+        "e": {"f": 4},
+    }
+    assert settings == {"a": {"b": 1, "c": 2}, "d": 3}
+    with pytest.raises(ValueError, match=r"'d\.x'"):
+        apply_overrides(settings, {"d.x": 1})
