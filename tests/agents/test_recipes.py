@@ -30,7 +30,7 @@ def test_each_recipe_builds_its_agent(recipe: tuple[str, str, str]) -> None:
     settings = load_recipe(algo, policy, env)
     again = parse_recipe(algo, policy, settings.to_data(), "again")
     assert again == settings
-    vec_env = make_vec_env(env, settings.n_envs)
+    vec_env = make_vec_env("CartPole-v1" if env == "default" else env, settings.n_envs)
     model = build_model(algo, policy, settings, vec_env, 0, "cpu")
     vec_env.close()
     expected = settings.algorithm_settings()
