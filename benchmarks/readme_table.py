@@ -28,20 +28,30 @@ def with_spread(values: pd.Series) -> str:
 
 
 def learning_table(results: pd.DataFrame) -> list[str]:
-    """Return a Markdown table, one row an environment, number of steps and policy."""
+    """Return a Markdown table, one row for each environment, policy and setting."""
     lines = [
         "| environment | policy | steps | seeds | last 100 training episodes | final policy "
-        "| GBRL's paper | steps/s, median |",
-        "|---|---|---|---|---|---|---|---|",
+        "| GBRL's paper | steps/s at 100k | at the end |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (env, steps, policy), rows in results.groupby(["env", "n_timesteps", "policy"], sort=False):
+    order = {env: i for i, env in enumerate(results["env"].unique())}
+    results = results.sort_values("env", key=lambda column: column.map(order), kind="stable")
+    keys = ["env", "n_timesteps", "policy", "settings"]
+    for (env, steps, policy, settings), rows in results.groupby(keys, sort=False):
         name = {"gbt": "**GBTPolicy**", "mlp": "MlpPolicy"}[policy]
+        if settings != "recipe":
+            name += f" `{settings.removeprefix('--hyperparams ')}`"
         paper = PAPER.get(env, "") if policy == "gbt" else ""
         cells = [env, name, f"{steps:,}", len(rows)]
         cells += [with_spread(rows[c]) for c in ("train_return_last_100", "final_policy_return")]
-        cells += [paper, f"{rows['steps_per_s'].median():,.0f}"]
+        cells += [paper, rate(rows["steps_per_s_at_100k"]), rate(rows["steps_per_s_at_end"])]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
+
+
+def rate(values: pd.Series) -> str:
+    """Return the median; nothing where a run was too short to have one."""
+    return "" if values.isna().all() else f"{values.median():,.0f}"
 
 
 def speed_table(results: pd.DataFrame) -> list[str]:

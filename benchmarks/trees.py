@@ -135,7 +135,7 @@ def main() -> None:
         versions += f"numpy={np.__version__} python={platform.python_version()}"
         for name, value in ours.items():
             peer = theirs.get(name.replace("codes ready", "quantiles included"))
-            cells = [f"{value:.4g}", f"{peer:.4g}", f"{peer / value:.0f}"]
+            cells = [f"{value:.4g}", f"{peer:.4g}", f"{peer / value:.3g}"]
             writer.writerow([name, *cells, versions, "python benchmarks/trees.py"])
             print(f"{name:50s} rlshare {cells[0]:>9s}   gbrl {cells[1]:>9s}   ratio {cells[2]}")
 

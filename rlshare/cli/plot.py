@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 def plot(
-    run_dirs: Annotated[list[Path], typer.Argument(help="Run folders, one curve each.")],
+    run_dirs: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, a curve each; runs that differ by seed share a colour."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")] = Path(
         "learning_curve.png"
     ),
@@ -31,11 +34,20 @@ def plot(
     from matplotlib.ticker import EngFormatter
 
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for path in run_dirs:
+    labels = [_label(path) for path in run_dirs]
+    colors = {label: f"C{i}" for i, label in enumerate(dict.fromkeys(labels))}
+    for i, (path, label) in enumerate(zip(run_dirs, labels, strict=True)):
         steps, returns = read_curve(path)
-        (line,) = axes.plot(*_running_mean(steps, returns, window), label=_label(path))
+        color, first = colors[label], label not in labels[:i]
+        runs = f" ({labels.count(label)} runs)" if labels.count(label) > 1 else ""
+        axes.plot(
+            *_running_mean(steps, returns, window),
+            color=color,
+            lw=1.2,
+            label=label + runs if first else None,
+        )
         if len(run_dirs) == 1:  # single episodes of many runs would hide the curves
-            axes.plot(steps, returns, ".", ms=2, alpha=0.25, color=line.get_color(), zorder=1)
+            axes.plot(steps, returns, ".", ms=2, alpha=0.25, color=color, zorder=1)
     axes.set_xlabel("environment steps")
     axes.set_ylabel(f"return (mean of {window} episodes)")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -89,9 +101,9 @@ def _running_mean(
 
 
 def _label(path: Path) -> str:
-    """Return what tells a run from others: algorithm, policy, environment and number."""
+    """Return what runs of several seeds have in common: algorithm, policy and environment."""
     try:
         args = json.loads((path / "run.json").read_text(encoding="utf-8"))["args"]
-        return f"{args['algo']} {args['policy']}: {path.resolve().name}"
+        return f"{args['algo']} {args['policy']}, {args['env']}"
     except (OSError, ValueError, KeyError, TypeError):  # a run of another tool
         return path.resolve().name
