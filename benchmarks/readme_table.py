@@ -34,8 +34,9 @@ def learning_table(results: pd.DataFrame) -> list[str]:
         "| GBRL's paper | steps/s at 100k | at the end |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    order = {env: i for i, env in enumerate(results["env"].unique())}
-    results = results.sort_values("env", key=lambda column: column.map(order), kind="stable")
+    order = {env: i for i, env in enumerate(dict.fromkeys([*PAPER, *results["env"]]))}
+    results = results.assign(order=results["env"].map(order), own=results["settings"] != "recipe")
+    results = results.sort_values(["order", "policy", "own"], kind="stable")
     keys = ["env", "n_timesteps", "policy", "settings"]
     for (env, steps, policy, settings), rows in results.groupby(keys, sort=False):
         name = {"gbt": "**GBTPolicy**", "mlp": "MlpPolicy"}[policy]
