@@ -32,7 +32,8 @@ def median_ms(call: Callable[[], object], seconds: float) -> float:
     """Return the median time of a call repeated for so many seconds, at least three times."""
     times: list[float] = []
     call()
-    while sum(times) < seconds or len(times) < 3:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
