@@ -20,7 +20,7 @@ $(INSTALLED): $(BIN)/python $(SOURCES)
 	@touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/rlshare train --algo ppo --policy gbt --env CartPole-v1 --n-timesteps 100000 --seed 1 --log-folder $(DEMO)
+	$(BIN)/rlshare train --algo ppo --policy gbt --env CartPole-v1 --n-timesteps 400000 --seed 1 --log-folder $(DEMO)
 	$(BIN)/rlshare plot $$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1) --output $(DEMO)/learning-curve.png
 
 test: $(INSTALLED)
