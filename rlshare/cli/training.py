@@ -71,9 +71,10 @@ class Training:
         if checkpoint is not None:
             rewind_logs(folder, checkpoint.state.log_sizes, checkpoint.state.num_timesteps)
         self.env = self._normalized(self._make_env(args.n_envs, monitored=True), checkpoint)
+        # Before the model, whose making seeds the generators: evaluating must not change training.
+        self.evaluation = self._make_evaluation()
         self.model = self._make_model()
         self.clock = Clock()
-        self.evaluation = self._make_evaluation()
         self.progress = ProgressReport(args.n_timesteps, bar, self.clock)
         if checkpoint is not None:
             self._restore(checkpoint)

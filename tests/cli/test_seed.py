@@ -10,7 +10,7 @@ from command import succeeds
 def train(folder: Path, seed: int, *arguments: str) -> dict[str, bytes]:
     folder.mkdir()
     common = ["--seed", str(seed), "--eval-freq", "400", "--eval-episodes", "1", "-n", "1500"]
-    succeeds("train", *arguments, *common, cwd=folder)
+    succeeds("train", *common, *arguments, cwd=folder)
     checkpoint = max(folder.glob("logs/*/*/checkpoints/*_steps.zip"), key=steps)
     return parts(checkpoint)
 
@@ -32,3 +32,8 @@ def test_a_seed_fixes_everything(arguments: list[str], tmp_path: Path) -> None:
     other = train(tmp_path / "other", 8, *arguments)
     assert other.keys() == first.keys()
     assert other != first
+
+
+def test_evaluating_does_not_change_training(tmp_path: Path) -> None:
+    never = train(tmp_path / "never", 7, "--n-envs", "2", "--eval-freq", "0")
+    assert train(tmp_path / "often", 7, "--n-envs", "2", "--eval-freq", "300") == never
