@@ -1,6 +1,6 @@
 # make demo   train a boosted-tree agent on CartPole, show its score and its learning curve
 # make test   run the tests
-# Both need Python 3.10 or newer and a C++17 compiler, and install the rest into .venv.
+# Both need Python 3.11 or newer and a C++17 compiler, and install the rest into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -4,10 +4,9 @@ Every optional field left out keeps the default of Stable-Baselines3 or of the p
 recipe states only what differs. Values are plain data: nothing in a recipe is evaluated.
 """
 
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
-from typing_extensions import Self
 
 from rlshare.trees import TreeParams
 
