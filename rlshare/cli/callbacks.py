@@ -43,11 +43,13 @@ class Evaluation(BaseCallback):
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of this callback."""
-        return {"next_at": self.next_at, "best": self.best, "history": self.history}
+        return {"best": self.best, "history": self.history}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Undo ``state``."""
-        self.next_at, self.best, self.history = state["next_at"], state["best"], state["history"]
+        """Undo ``state``; the next evaluation is due by the present frequency."""
+        self.best, self.history = state["best"], state["history"]
+        last = self.history["timesteps"][-1] if self.history["timesteps"] else 0
+        self.next_at = (last // self.freq + 1) * self.freq
 
     def _on_step(self) -> bool:
         return True
@@ -108,14 +110,18 @@ class Checkpoints(BaseCallback):
 
 
 class Stop(BaseCallback):
-    """Ends training at the next environment step after a signal."""
+    """Ends training at the next environment step after a signal.
 
-    def __init__(self, signals: StopOnSignals) -> None:
+    Where only the rest of the last rollout is missing, the run ends as it would have without the
+    signal: stopped there, it would have no step left to resume with.
+    """
+
+    def __init__(self, signals: StopOnSignals, n_timesteps: int) -> None:
         super().__init__()
-        self.signals = signals
+        self.signals, self.n_timesteps = signals, n_timesteps
 
     def _on_step(self) -> bool:
-        return not self.signals.received
+        return not self.signals.received or self.num_timesteps >= self.n_timesteps
 
 
 class Clock(BaseCallback):

@@ -83,6 +83,8 @@ def model_bytes(model: BaseAlgorithm) -> bytes:
 def save_checkpoint(folder: RunFolder, model: BaseAlgorithm, state: RunState) -> Path:
     """Write a checkpoint atomically, then remove all but the newest ones.
 
+    What a killed process left half written anywhere in the run folder is removed too.
+
     Raises:
         OSError: the file cannot be written; the earlier checkpoints are as they were.
     """
@@ -93,7 +95,8 @@ def save_checkpoint(folder: RunFolder, model: BaseAlgorithm, state: RunState) ->
     write_atomically(path, buffer.getvalue())
     if state.normalizer is not None:
         write_atomically(folder.normalizer, pickle.dumps(state.normalizer))
-    for stale in (*list_checkpoints(folder)[:-_KEPT], *folder.checkpoints.glob(f".*{TEMPORARY}")):
+    half_written = folder.path.rglob(f".*{TEMPORARY}")
+    for stale in (*list_checkpoints(folder)[:-_KEPT], *half_written):
         stale.unlink(missing_ok=True)
     return path
 

@@ -1,6 +1,7 @@
 """A run's logs: SB3's logger, and what a resumed run does with the logs it finds."""
 
 import csv
+import io
 from pathlib import Path
 
 from stable_baselines3.common.logger import (
@@ -11,6 +12,7 @@ from stable_baselines3.common.logger import (
 )
 
 from rlshare.cli.run_folder import RunFolder
+from rlshare.files import write_atomically
 
 _STEPS = "time/total_timesteps"
 
@@ -68,5 +70,6 @@ def _drop_later_rows(progress: Path, num_timesteps: int) -> None:
         return
     column = rows[0].index(_STEPS)
     kept = [r for r in rows[1:] if len(r) == len(rows[0]) and int(r[column] or 0) <= num_timesteps]
-    with progress.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([rows[0], *kept])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([rows[0], *kept])
+    write_atomically(progress, text.getvalue().encode())

@@ -101,14 +101,15 @@ class Training:
                     log_interval=max(1, _STEPS_PER_LOG_ROW // steps_per_rollout),
                     reset_num_timesteps=False,
                 )
-                if not signals.received:
+                finished = model.num_timesteps >= self.args.n_timesteps
+                if finished:
                     self._finish()
                 self.save()
         finally:
             self.progress.close()
             model.logger.close()
             self._close_envs()
-        return self._outcome(signals.received)
+        return self._outcome(interrupted=not finished)
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
@@ -171,7 +172,8 @@ class Training:
         restore_generators(state.generators)
 
     def _callbacks(self, signals: StopOnSignals) -> list[BaseCallback]:
-        callbacks: list[BaseCallback] = [self.clock, self.progress, Stop(signals)]
+        callbacks: list[BaseCallback] = [self.clock, self.progress]
+        callbacks.append(Stop(signals, self.args.n_timesteps))
         if self.args.policy == "gbt":
             from rlshare.policies import TreeCallback
 

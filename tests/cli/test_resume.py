@@ -1,11 +1,13 @@
 """--resume restores everything; a stopped run says how to go on."""
 
+import pickle
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -70,6 +72,51 @@ def test_changed_settings_would_be_another_run(begun: Path) -> None:
     assert config["n_epochs"] == 2
 
 
+def test_a_resumed_run_keeps_its_normalizer_and_evaluations(begun: Path, tmp_path: Path) -> None:
+    run = resumed(begun, tmp_path / "run")
+    before, after = (
+        pickle.loads((path / "Pendulum-v1" / "vecnormalize.pkl").read_bytes())
+        for path in (begun / RUN, run)
+    )
+    assert after.ret_rms.count == pytest.approx(before.ret_rms.count + 2048)
+    old, new = (np.load(path / "evaluations.npz") for path in (begun / RUN, run))
+    n_old = len(old["timesteps"])
+    assert np.array_equal(new["timesteps"][:n_old], old["timesteps"])
+    assert np.array_equal(new["results"][:n_old], old["results"])
+    assert new["timesteps"][n_old:].min() > old["timesteps"].max()
+    assert new["timesteps"].max() == 4096
+
+
+def test_a_resumed_run_may_be_evaluated_more_often(tmp_path: Path) -> None:
+    pairs = ["--hyperparams", "n_steps:32", "batch_size:32"]
+    common = ["--n-envs", "1", "--seed", "1", "--eval-episodes", "1"]
+    succeeds("train", "-n", "256", "--eval-freq", "100k", *common, *pairs, cwd=tmp_path)
+    run = tmp_path / "logs/ppo/CartPole-v1_1"
+    succeeds("train", "--resume", str(run), "-n", "512", "--eval-freq", "64", cwd=tmp_path)
+    assert np.load(run / "evaluations.npz")["timesteps"].tolist() == [256, 320, 384, 448, 512]
+
+
+def test_a_signal_in_the_last_rollout_lets_the_run_end(tmp_path: Path) -> None:
+    """Past -n only the rollout's rest is missing; stopped there, a resume would have no step."""
+    command = [RLSHARE, "train", "-n", "20", "--n-envs", "1", "--eval-freq", "0"]
+    command += ["--hyperparams", "n_steps:20000", "batch_size:20000", "n_epochs:1"]
+    run = tmp_path / "logs/ppo/CartPole-v1_1"
+    monitor = run / "0.monitor.csv"
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not (
+            monitor.exists() and len(monitor.read_text().splitlines()) > 10  # beyond step 20
+        ):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "stopping" in errors  # the signal came while it trained
+    assert (run / "CartPole-v1.zip").exists()
+    assert steps(newest(run)) == 20000
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     command = [RLSHARE, "train", "--env", "CartPole-v1", "-n", "10M", "--eval-freq", "0"]
@@ -97,6 +144,9 @@ def test_a_write_cut_off_leaves_no_trace(begun: Path, tmp_path: Path) -> None:
     run = tmp_path / "run" / RUN
     half = run / "checkpoints" / ".3072_steps.zip.12345.tmp"
     half.write_bytes(newest(run).read_bytes()[:1000])
+    elsewhere = run / "Pendulum-v1" / ".args.yml.12345.tmp"
+    elsewhere.write_bytes(b"half")
     succeeds("train", "--resume", str(run), "-n", "3072", cwd=tmp_path)
     assert not half.exists()
+    assert not elsewhere.exists()
     assert steps(newest(run)) >= 3072

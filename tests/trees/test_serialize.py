@@ -180,6 +180,7 @@ def test_mutated_files_are_refused_or_work(seed: int) -> None:
 
     outcomes = fuzz(400, seed=100 + seed)
     assert sum(outcomes.values()) == 400
+    assert outcomes["loaded, checksum as it was"] == 0  # no change escapes the checksum
     assert outcomes["loaded, checksum right"] > 0  # some mutations change a value and no rule
     assert outcomes["refused, checksum right"] > 20  # the parser behind the checksum is reached
 
