@@ -86,6 +86,8 @@ class GBTKwargs(Settings):
     log_std_lr: Schedule | None = None
     max_policy_grad_norm: float | None = None
     max_value_grad_norm: float | None = None
+    tree_budget: int | None = None
+    compaction_max_kl: float | None = None
 
 
 class MLPKwargs(Settings):

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <optional>
 
+#include "../trees/compaction.h"
 #include "../trees/grower.h"
 #include "../trees/isa.h"
 #include "../trees/serialize.h"
@@ -93,18 +94,34 @@ void py_grow(Forest& forest, const Codes& codes, const FloatArray& grads,
 }
 
 void py_add_trees(const Forest& forest, const FloatArray& X, std::size_t begin, std::size_t end,
-                  FloatArray& out, bool with_bias, std::size_t n_threads) {
+                  FloatArray& out, bool with_bias, std::size_t n_threads,
+                  const std::optional<FloatArray>& weights) {
   check_rows(X, forest.n_features());
   require(out.ndim() == 2 && out.shape(0) == X.shape(0) &&
               static_cast<std::size_t>(out.shape(1)) == forest.n_outputs(),
           "out must have shape [n, n_outputs]");
   require(begin <= end && end <= forest.n_trees(), "the range of trees is out of bounds");
+  require(!weights || static_cast<std::size_t>(weights->size()) >= end,
+          "weights must have shape [n_trees]");
+  const float* w = weights ? weights->data() : nullptr;
   const float* data = X.data();
   float* to = out.mutable_data();
   const std::size_t n = static_cast<std::size_t>(X.shape(0));
   py::gil_scoped_release release;
   if (with_bias) forest.fill_bias(to, n);
-  forest.add_trees(data, n, begin, end, threads(n_threads), to);
+  forest.add_trees(data, n, begin, end, w, threads(n_threads), to);
+}
+
+Forest py_compacted(const Forest& forest, const FloatArray& X, std::size_t n_oldest,
+                    std::size_t n_kept) {
+  check_rows(X, forest.n_features());
+  require(X.shape(0) > 0, "X must have at least one row");
+  require(1 <= n_kept && n_kept <= n_oldest && n_oldest <= forest.n_trees(),
+          "1 <= n_kept <= n_oldest <= n_trees must hold");
+  const float* data = X.data();
+  const std::size_t n = static_cast<std::size_t>(X.shape(0));
+  py::gil_scoped_release release;
+  return compacted(forest, data, n, n_oldest, n_kept);
 }
 
 FloatArray table(const std::vector<float>& values, std::size_t n_columns) {
@@ -206,7 +223,9 @@ void register_trees(py::module_& m) {
            })
       .def("grow", &py_grow)
       .def("add_trees", &py_add_trees, py::arg("X"), py::arg("begin"), py::arg("end"),
-           py::arg("out").noconvert(), py::arg("with_bias"), py::arg("n_threads"))
+           py::arg("out").noconvert(), py::arg("with_bias"), py::arg("n_threads"),
+           py::arg("weights") = py::none())
+      .def("compacted", &py_compacted, py::arg("X"), py::arg("n_oldest"), py::arg("n_kept"))
       .def("tree", &py_tree)
       .def("to_bytes", [](const Forest& f,
                           const std::string& metadata) { return py::bytes(to_bytes(f, metadata)); })

@@ -104,22 +104,33 @@ void Forest::fill_bias(float* out, std::size_t n_rows) const {
 }
 
 void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
-                       float* acc) const {
+                       const float* weights, float* acc) const {
   if (growth_ == Growth::oblivious) {
-    const ObliviousView view = {depth_.data(), structure_begin_.data(), leaf_begin_.data(),
-                                tests_.data(), leaves_.data(),          categorical_.data(),
+    const ObliviousView view = {depth_.data(),
+                                structure_begin_.data(),
+                                leaf_begin_.data(),
+                                tests_.data(),
+                                leaves_.data(),
+                                categorical_.data(),
+                                weights,
                                 n_outputs()};
     kernels().predict_oblivious(view, x, rows, begin, end, acc);
   } else {
-    const GreedyView view = {depth_.data(), structure_begin_.data(), leaf_begin_.data(),
-                             nodes_.data(), leaves_.data(),          categorical_.data(),
-                             n_outputs(),   any_categorical_};
+    const GreedyView view = {depth_.data(),
+                             structure_begin_.data(),
+                             leaf_begin_.data(),
+                             nodes_.data(),
+                             leaves_.data(),
+                             categorical_.data(),
+                             weights,
+                             n_outputs(),
+                             any_categorical_};
     kernels().predict_greedy(view, x, rows, begin, end, acc);
   }
 }
 
 void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
-                       std::size_t n_threads, float* out) const {
+                       const float* weights, std::size_t n_threads, float* out) const {
   const std::shared_lock<std::shared_mutex> lock(storage_.mutex);
   const std::size_t d = n_features(), D = n_outputs(), width = round_up(D, 4);
   if (n_rows == 0 || begin >= end) return;
@@ -139,7 +150,7 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
     for (std::size_t t = begin; t < end; t += kTreesPerPass)
       for (std::size_t i = row_begin; i < row_end; i += kBlockRows)
         add_block(x.data() + (i - row_begin) * d, std::min(kBlockRows, row_end - i), t,
-                  std::min(t + kTreesPerPass, end), acc.data() + (i - row_begin) * width);
+                  std::min(t + kTreesPerPass, end), weights, acc.data() + (i - row_begin) * width);
     for (std::size_t i = row_begin; i < row_end; ++i)
       std::copy_n(acc.data() + (i - row_begin) * width, D, out + i * D);
   });

@@ -53,14 +53,15 @@ class Forest {
   bool categories_fit(const std::vector<std::size_t>& n_categories) const;
 
   void fill_bias(float* out, std::size_t n_rows) const;
-  // Adds trees [begin, end) in ascending order to out [n_rows, n_outputs]. X: [n_rows, n_features].
+  // Adds trees [begin, end) in ascending order to out [n_rows, n_outputs]. X: [n_rows, n_features];
+  // weights: [n_trees] factors of the trees, or null for 1 each.
   void add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
-                 std::size_t n_threads, float* out) const;
+                 const float* weights, std::size_t n_threads, float* out) const;
 
  private:
   std::size_t n_leaf_floats() const { return leaves_.size() - kSlack; }
   void add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
-                 float* acc) const;
+                 const float* weights, float* acc) const;
 
   mutable OwnMutex storage_;
   static constexpr std::size_t kSlack = 4;  // kernels read leaf tables four floats at a time

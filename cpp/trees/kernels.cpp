@@ -157,10 +157,15 @@ void score(const ScoreInput& in, float* __restrict scores) {
 }
 
 // Adds n_outputs floats, read in fours: leaf buffers and acc have room for the surplus lanes.
-template <std::size_t kFours>
-inline void add_leaf(float* acc, const float* leaf, std::size_t fours) {
+template <std::size_t kFours, bool kWeighted>
+inline void add_leaf(float* acc, const float* leaf, std::size_t fours, float weight) {
   const std::size_t m = kFours ? kFours : fours;
-  for (std::size_t c = 0; c < m; ++c) add4(acc + 4 * c, leaf + 4 * c);
+  for (std::size_t c = 0; c < 4 * m; c += 4) {
+    if constexpr (kWeighted)
+      *reinterpret_cast<Float4*>(acc + c) += weight * *reinterpret_cast<const Float4*>(leaf + c);
+    else
+      add4(acc + c, leaf + c);
+  }
 }
 
 constexpr std::size_t kGroup = 16;   // rows whose leaf is searched together
@@ -194,7 +199,7 @@ inline std::uint32_t find_leaf(const ObliviousView& view, const Test* tests, std
   return index;
 }
 
-template <std::size_t kFours>
+template <std::size_t kFours, bool kWeighted>
 void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
                std::size_t end, float* acc) {
   const std::size_t fours = (view.n_outputs + 3) / 4;
@@ -203,6 +208,7 @@ void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std:
     const Test* tests = view.tests + view.test_begin[t];
     const float* leaves = view.leaves + view.leaf_begin[t];
     const std::size_t depth = view.depth[t];
+    const float weight = kWeighted ? view.weights[t] : 1.f;
     for (std::size_t r0 = 0; r0 < rows; r0 += kGroup) {
       const std::size_t last = rows - r0 < kGroup ? rows - r0 : kGroup;
       std::uint32_t index[kGroup] = {};
@@ -211,24 +217,26 @@ void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std:
       else
         find_leaves(view, tests, depth, x + r0, index);
       for (std::size_t r = 0; r < last; ++r)
-        add_leaf<kFours>(acc + (r0 + r) * width, leaves + index[r] * view.n_outputs, fours);
+        add_leaf<kFours, kWeighted>(acc + (r0 + r) * width, leaves + index[r] * view.n_outputs,
+                                    fours, weight);
     }
   }
 }
 
 void predict_oblivious(const ObliviousView& view, const float* x, std::size_t rows,
                        std::size_t begin, std::size_t end, float* acc) {
+  if (view.weights) return oblivious<0, true>(view, x, rows, begin, end, acc);
   switch ((view.n_outputs + 3) / 4) {
     case 1:
-      return oblivious<1>(view, x, rows, begin, end, acc);
+      return oblivious<1, false>(view, x, rows, begin, end, acc);
     case 2:
-      return oblivious<2>(view, x, rows, begin, end, acc);
+      return oblivious<2, false>(view, x, rows, begin, end, acc);
     default:
-      return oblivious<0>(view, x, rows, begin, end, acc);
+      return oblivious<0, false>(view, x, rows, begin, end, acc);
   }
 }
 
-template <bool kCategorical>
+template <bool kCategorical, bool kWeighted>
 void greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_t begin,
             std::size_t end, float* acc) {
   const std::size_t fours = (view.n_outputs + 3) / 4;
@@ -246,16 +254,21 @@ void greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_
         at[r] = node.left + static_cast<std::int32_t>(right);
       }
     }
+    const float weight = kWeighted ? view.weights[t] : 1.f;
     for (std::size_t r = 0; r < rows; ++r)
-      add_leaf<0>(acc + r * 4 * fours,
-                  leaves + static_cast<std::size_t>(nodes[at[r]].leaf) * view.n_outputs, fours);
+      add_leaf<0, kWeighted>(acc + r * 4 * fours,
+                             leaves + static_cast<std::size_t>(nodes[at[r]].leaf) * view.n_outputs,
+                             fours, weight);
   }
 }
 
 void predict_greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_t begin,
                     std::size_t end, float* acc) {
-  return view.any_categorical ? greedy<true>(view, x, rows, begin, end, acc)
-                              : greedy<false>(view, x, rows, begin, end, acc);
+  if (view.weights)
+    return view.any_categorical ? greedy<true, true>(view, x, rows, begin, end, acc)
+                                : greedy<false, true>(view, x, rows, begin, end, acc);
+  return view.any_categorical ? greedy<true, false>(view, x, rows, begin, end, acc)
+                              : greedy<false, false>(view, x, rows, begin, end, acc);
 }
 
 }  // namespace

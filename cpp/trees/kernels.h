@@ -59,6 +59,7 @@ struct ObliviousView {
   const Test* tests;
   const float* leaves;
   const std::uint8_t* categorical;  // [n_features]
+  const float* weights;             // [n_trees], or null for 1 each
   std::size_t n_outputs;
 };
 
@@ -69,6 +70,7 @@ struct GreedyView {
   const Node* nodes;
   const float* leaves;
   const std::uint8_t* categorical;  // [n_features]
+  const float* weights;             // [n_trees], or null for 1 each
   std::size_t n_outputs;
   bool any_categorical;
 };

@@ -43,6 +43,7 @@ class RunState:
     log_sizes: dict[str, int]
     generators: dict[str, Any]
     normalizer: VecNormalize | None
+    tree_budget: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,15 @@ class Forecast:
     """The size of a tree policy at the end of a run."""
 
     trees: int
+    bounded: bool  # by a tree budget, which a refused compaction exceeds
     megabytes: float
     acting_ms: float
     n_envs: int
 
     def __str__(self) -> str:
+        verb = "keep about" if self.bounded else "grow"
         return (
-            f"will grow {self.trees:,} trees, about {self.megabytes:,.1f} MB; "
+            f"will {verb} {self.trees:,} trees, about {self.megabytes:,.1f} MB; "
             f"acting for {self.n_envs} environments at the end takes about "
             f"{self.acting_ms:.2g} ms a step"
         )
@@ -64,9 +66,13 @@ def forecast(recipe: Recipe[Any], observation_space: spaces.Space[Any], n_output
     rows = np.ascontiguousarray(X[: recipe.n_envs])
     seconds = min(_seconds(small, rows) for _ in range(5))
     ensembles = 1 if recipe.policy_kwargs.shared in (None, True) else 2
-    trees = boosting_steps(recipe) * ensembles
+    grown = boosting_steps(recipe)
+    budget = recipe.policy_kwargs.tree_budget or grown
+    trees = min(grown, budget) * ensembles
     megabytes = (small.nbytes - empty) / n_trees * trees / 1e6
-    return Forecast(trees, megabytes, 1e3 * seconds * trees / n_trees, recipe.n_envs)
+    return Forecast(
+        trees, budget < grown, megabytes, 1e3 * seconds * trees / n_trees, recipe.n_envs
+    )
 
 
 def _seconds(model: Any, rows: Any) -> float:

@@ -31,6 +31,7 @@ from rlshare.files import write_atomically
 
 if TYPE_CHECKING:
     from rlshare.policies import GBTPolicy
+    from rlshare.policies.compaction import TreeBudget
 
 _STEPS_PER_LOG_ROW = 2000
 
@@ -122,6 +123,7 @@ class Training:
             log_sizes=log_sizes(self.folder),
             generators=generator_states(),
             normalizer=self.model.get_vec_normalize_env(),
+            tree_budget=budget.state() if (budget := self._budget()) else None,
         )
         save_checkpoint(self.folder, self.model, state)
 
@@ -169,7 +171,12 @@ class Training:
             self.evaluation.restore(state.callbacks["evaluation"])
         # Episodes under way at the checkpoint are gone; new ones begin, always the same.
         self.env.seed(derived_seed(self.args.seed, state.num_timesteps))
+        if state.tree_budget is not None and (budget := self._budget()):
+            budget.restore(state.tree_budget)
         restore_generators(state.generators)
+
+    def _budget(self) -> "TreeBudget | None":
+        return getattr(self.model.policy, "budget", None)
 
     def _callbacks(self, signals: StopOnSignals) -> list[BaseCallback]:
         callbacks: list[BaseCallback] = [self.clock, self.progress]

@@ -11,6 +11,9 @@ from rlshare.trees.torch_bridge import BoostingOptimizer
 class TreeCallback(BaseCallback):
     """Logs ``train/n_trees`` and ``time/tree_fit_ms``, the mean milliseconds per boosting step.
 
+    With a ``tree_budget``, of every ensemble that was over it: ``train/compaction_kl`` and
+    ``train/compaction_value_error`` of the last attempt, and ``train/compaction_accepted``, 1 or 0.
+
     Warns when the observations of a tree policy are normalised: trees need no scaling, and
     drifting statistics move the meaning of the thresholds already learnt.
     """
@@ -33,6 +36,11 @@ class TreeCallback(BaseCallback):
         if not isinstance(self.model.policy, GBTPolicy):
             return
         self.logger.record("train/n_trees", self.model.policy.n_trees)
+        if self.model.policy.budget is not None:
+            for report in self.model.policy.budget.reports.values():
+                self.logger.record_mean("train/compaction_kl", report.kl)
+                self.logger.record_mean("train/compaction_value_error", report.value_error)
+                self.logger.record_mean("train/compaction_accepted", float(report.accepted))
         seconds, steps = self._fit_totals()
         new_seconds, new_steps = seconds - self._fitted[0], steps - self._fitted[1]
         if new_steps:

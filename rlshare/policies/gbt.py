@@ -1,7 +1,7 @@
 """Boosted trees as an actor-critic policy of Stable-Baselines3."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
+from rlshare.policies.compaction import TreeBudget
 from rlshare.policies.heads import Columns, Head, build_ensemble, n_policy_columns
 from rlshare.policies.observations import TreeFeatures
 from rlshare.policies.options import Rate, clip_norm, learning_rate, tree_params
@@ -50,8 +51,11 @@ class GBTPolicy(ActorCriticPolicy):
         log_std_lr: rate of its optimizer, a number or a schedule like ``policy_lr``.
         max_policy_grad_norm: norm to which the policy's gradient of each sample is clipped.
         max_value_grad_norm: likewise for the value's.
-        tree_budget: not available yet; None.
-        compaction_max_kl: limit of a compaction under ``tree_budget``; without one it is unused.
+        tree_budget: trees an ensemble may have, >= 16; None for no bound. Beyond it the oldest are
+            compacted before the next rollout, see :class:`rlshare.policies.compaction.TreeBudget`,
+            unless that changes the policy or the value too much.
+        compaction_max_kl: largest mean KL divergence of the policy from before a compaction to
+            after it, on held-out observations; a compaction beyond it is refused.
         optimizer_class: of the torch parameters (A2C passes RMSprop).
         optimizer_kwargs: its arguments, without the learning rate.
 
@@ -85,10 +89,7 @@ class GBTPolicy(ActorCriticPolicy):
                 "use_sde must be False with GBTPolicy, got True: state-dependent exploration "
                 "needs the last hidden layer of a network, and trees have none"
             )
-        if tree_budget is not None:
-            raise ValueError(
-                f"tree_budget must be None, got {tree_budget}: compaction is not available yet"
-            )
+        budget = None if tree_budget is None else TreeBudget(tree_budget, compaction_max_kl)
         super().__init__(
             observation_space,
             action_space,
@@ -132,6 +133,8 @@ class GBTPolicy(ActorCriticPolicy):
         self.action_net = Columns(0, policy.n_columns)
         self.value_net = Columns(-1, None)  # type: ignore[assignment]
         self._build_mlp_extractor()
+        self.budget = budget
+        self._in_rollout = False
         self.optimizer = BoostingOptimizer(
             self._modules_of_trees,
             self.optimizer_class(  # type: ignore[call-arg]
@@ -179,7 +182,22 @@ class GBTPolicy(ActorCriticPolicy):
 
         They take the place of features: the heads of actor and critic only slice them.
         """
+        if self.budget is not None and not (self.training or torch.is_grad_enabled()):
+            self._act_within(self.budget, obs)
         return self._theta(obs, self._modules_of_trees)
+
+    def _act_within(self, budget: TreeBudget, obs: PyTorchObs) -> None:
+        """Compact before the first step of a rollout, and keep the observations acted on."""
+        if not self._in_rollout:
+            self._in_rollout = True
+            budget.enforce(self.ensembles, self._get_action_dist_from_latent)
+        budget.rows.add(self.features_extractor(obs))
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch between training and acting, as ``nn.Module.train``."""
+        if mode:
+            self._in_rollout = False
+        return super().train(mode)
 
     def _theta(self, obs: PyTorchObs, modules: list[TreeEnsemble]) -> Tensor:
         rows = getattr(obs, "row_ids", None)  # set by TreeRolloutBuffer

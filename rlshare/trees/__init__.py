@@ -5,12 +5,14 @@ from rlshare.trees.boosted_trees import BoostedTrees, Codes
 from rlshare.trees.isa import force_isa
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Linear, Table
+from rlshare.trees.target import TargetTrees
 
 __all__ = [
     "BoostedTrees",
     "Codes",
     "Linear",
     "Table",
+    "TargetTrees",
     "TreeParams",
     "active_isa",
     "force_isa",

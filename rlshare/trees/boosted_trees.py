@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,9 @@ from rlshare.trees.schedules import (
     as_schedules,
     rate_at,
 )
+
+if TYPE_CHECKING:
+    from rlshare.trees.target import TargetTrees
 
 FloatArray = NDArray[np.float32]
 
@@ -91,6 +96,7 @@ class BoostedTrees:
         self.n_threads = n_threads
         self.n_steps_done = 0
         self._schedules = as_schedules(learning_rate, n_outputs)
+        self._targets: weakref.WeakSet[TargetTrees] = weakref.WeakSet()
         self._encoder = CategoryEncoder(self.n_features, {f: [] for f in categorical})
         self._forest = _core.Forest(
             greedy=params.grow_policy == "greedy",
@@ -120,7 +126,12 @@ class BoostedTrees:
         return np.array([rate_at(schedule, t) for schedule in self._schedules])
 
     def predict(
-        self, X: Any, start: int = 0, stop: int | None = None, out: FloatArray | None = None
+        self,
+        X: Any,
+        start: int = 0,
+        stop: int | None = None,
+        out: FloatArray | None = None,
+        tree_weights: ArrayLike | None = None,
     ) -> FloatArray:
         """Return F(X) of trees [start, stop).
 
@@ -132,12 +143,14 @@ class BoostedTrees:
             stop: tree after the last, None for all.
             out: float32 [n, n_outputs], C-contiguous: the trees, without the bias, are added onto
                 it in place. Going on from ``predict(X, 0, k)`` so is bit-equal to one prediction.
+            tree_weights: factors [stop] of the trees; None, or all 1, is the plain sum.
 
         Returns:
             float32 [n, n_outputs].
 
         Raises:
-            ValueError: for a wrong shape, or a range that is not in [0, n_trees].
+            ValueError: for a wrong shape, a range that is not in [0, n_trees], or a weight that is
+                not finite.
         """
         stop = self.n_trees if stop is None else stop
         if not 0 <= start <= stop <= self.n_trees:
@@ -155,7 +168,8 @@ class BoostedTrees:
                 f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "
                 f"got {out.dtype} of shape {list(out.shape)}"
             )
-        self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0)
+        weights = None if tree_weights is None else checks.tree_weights(tree_weights, stop)
+        self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0, weights)
         return out
 
     def bin(self, X: Any) -> Codes:
@@ -282,6 +296,55 @@ class BoostedTrees:
             self.predict(X, self.n_trees - 1, self.n_trees, out=F)
         return self
 
+    def compact(
+        self,
+        X: Any,
+        n_oldest: int,
+        n_kept: int,
+        accept: Callable[[BoostedTrees], bool] | None = None,
+    ) -> bool:
+        """Replace the n_oldest oldest trees by n_kept of them, refitted to the sum of them all.
+
+        The kept trees are evenly spaced. Their tests stay; their leaves, and the bias, are moved by
+        backfitting (Friedman and Stuetzle, "Projection Pursuit Regression", 1981) towards that sum
+        on X. Away from X the replacement may differ from what it replaces: measure it on other
+        observations and refuse it through ``accept``. ``n_steps_done`` does not change, so
+        schedules and random draws go on as if nothing had happened; trees change their numbers.
+
+        Args:
+            X: observations [n, n_features].
+            n_oldest: how many trees to replace, at most :attr:`n_compactable`.
+            n_kept: how many of them stay.
+            accept: sees the compacted copy; the model is as it was where it returns False.
+
+        Returns:
+            Whether the model was compacted.
+
+        Raises:
+            ValueError: where 1 <= n_kept <= n_oldest <= n_compactable does not hold, or X is empty.
+        """
+        if not 1 <= n_kept <= n_oldest <= self.n_compactable:
+            raise ValueError(
+                "n_kept and n_oldest must obey 1 <= n_kept <= n_oldest <= n_compactable = "
+                f"{self.n_compactable}, got {n_kept} and {n_oldest}"
+            )
+        encoded = self._encoder.encode(X)
+        if len(encoded) == 0:
+            raise ValueError("X must have at least one row, got none")
+        forest = self._forest.compacted(encoded, n_oldest, n_kept)
+        candidate = self._restored(forest, self._metadata(), self.n_threads)
+        if accept is not None and not accept(candidate):
+            return False
+        self._forest = forest
+        for target in self._targets:
+            target.trees_replaced(n_oldest, n_kept)
+        return True
+
+    @property
+    def n_compactable(self) -> int:
+        """Oldest trees that count in full in every :class:`TargetTrees` of this model."""
+        return min([self.n_trees, *(target.n_full for target in self._targets)])
+
     def tree_structure(self, i: int) -> dict[str, Any]:
         """Return tree i as plain arrays: its tests, and its leaves as they are added to F.
 
@@ -362,6 +425,7 @@ class BoostedTrees:
         model.n_outputs = len(forest.bias)
         model.n_threads = n_threads
         model.n_steps_done = metadata.n_steps_done
+        model._targets = weakref.WeakSet()
         model._schedules = metadata.schedules
         model._encoder = CategoryEncoder(forest.n_features, metadata.categories)
         model._forest = forest

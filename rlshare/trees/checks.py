@@ -74,3 +74,14 @@ def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | No
         bad = out[~(np.isfinite(out) & (out >= 0))][0]
         raise ValueError(f"sample_weight must be finite and >= 0, got {bad}")
     return out
+
+
+def tree_weights(values: ArrayLike, n_trees: int) -> FloatArray:
+    """Return finite weights of shape [n_trees]."""
+    with np.errstate(over="ignore"):
+        out = np.ascontiguousarray(values, np.float32)
+    if out.shape != (n_trees,) or not np.isfinite(out).all():
+        raise ValueError(
+            f"tree_weights must be {n_trees} finite numbers, got shape {list(out.shape)}"
+        )
+    return out

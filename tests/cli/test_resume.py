@@ -50,6 +50,22 @@ def test_two_resumes_of_one_checkpoint_are_bit_identical(begun: Path, tmp_path: 
     assert logs[0].tolist() == logs[1].tolist()
 
 
+def test_a_resumed_run_keeps_to_its_tree_budget(tmp_path: Path) -> None:
+    """The rows that a compaction needs are those from before the run stopped."""
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    budget = ["policy_kwargs.tree_budget:50", "policy_kwargs.compaction_max_kl:1.0"]
+    more_trees = ["n_epochs:4", "batch_size:128"]
+    settings = [*SETTINGS, "--hyperparams", *budget, *more_trees]
+    succeeds("train", *settings, "-n", "2048", cwd=begun)
+    first, second = (resumed(begun, tmp_path / name) for name in ("first", "second"))
+    assert parts(newest(first)) == parts(newest(second))
+    progress = pd.read_csv(first / "progress.csv")
+    after = progress[progress["time/total_timesteps"] > 2048]
+    assert after["train/compaction_kl"].notna().iloc[0]
+    assert after["train/n_trees"].max() < 16 * 8
+
+
 def test_a_resumed_run_goes_on_where_it_stopped(begun: Path, tmp_path: Path) -> None:
     run = resumed(begun, tmp_path / "run")
     progress = pd.read_csv(run / "progress.csv")

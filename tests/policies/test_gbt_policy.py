@@ -272,7 +272,6 @@ def test_unknown_tree_keys_are_refused_with_the_nearest() -> None:
     ("kwargs", "message"),
     [
         ({"tree": {"n_bins": 300}}, r"n_bins must be .*\[1, 255\], got 300"),
-        ({"tree_budget": 100}, "tree_budget must be None, got 100: .* not available yet"),
         ({"max_policy_grad_norm": 0.0}, "max_policy_grad_norm must be None or > 0, got 0.0"),
         ({"max_value_grad_norm": -1.0}, "max_value_grad_norm must be None or > 0, got -1.0"),
         ({"policy_lr": -0.1}, "policy_lr must be finite and >= 0, got -0.1"),

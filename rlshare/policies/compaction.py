@@ -1,0 +1,168 @@
+"""A bound on the trees of a policy: old trees are replaced by fewer, where that changes little."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.distributions import Distribution, kl_divergence
+from torch import Tensor
+
+from rlshare.trees import BoostedTrees
+
+MAX_VALUE_ERROR = 0.2  # see Report
+KEPT_SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the replaced trees, tried in this order
+
+_MAX_ROWS = 32_768
+_MAX_BYTES = 2**28
+_BLOCK = 256  # consecutive rows resemble each other: they are held out together
+_MIN_ROWS = 4 * _BLOCK
+
+
+class RecentRows:
+    """The last observations acted on, as features [n, n_features], oldest first."""
+
+    def __init__(self) -> None:
+        self._batches: list[NDArray[Any]] = []
+        self._n_rows = 0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._n_rows
+
+    def add(self, x: NDArray[Any]) -> None:
+        """Append ``x`` [n, n_features] and forget what is too old."""
+        self._batches.append(x.copy())
+        self._n_rows += len(x)
+        if self._n_rows >= 2 * _capacity(x):
+            self._batches = [self.array().copy()]
+            self._n_rows = len(self._batches[0])
+
+    def array(self) -> NDArray[Any]:
+        """Return the rows."""
+        return np.concatenate(self._batches)[-_capacity(self._batches[0]) :]
+
+
+def _capacity(x: NDArray[Any]) -> int:
+    return min(_MAX_ROWS, max(_MIN_ROWS, _MAX_BYTES // int(x[0].nbytes)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one attempt to stay within the budget came to, measured on held-out observations."""
+
+    n_trees_before: int
+    n_trees_after: int  # as before where it was refused
+    kl: float  # mean KL(policy before || policy after)
+    # Root mean square, in standard deviations of the value before; where a tenth of that value's
+    # own root mean square is more, in that.
+    value_error: float
+    accepted: bool
+
+
+class TreeBudget:
+    """Keeps every ensemble of a policy near ``max_trees`` trees.
+
+    Where an ensemble has more, the oldest are replaced by an eighth, a fourth or half of them
+    (:meth:`rlshare.trees.BoostedTrees.compact`), so many that max_trees / 2 to 3/4 remain. They
+    are refitted on three quarters of the last observations acted on, and the change of the policy
+    and the value is measured on the other quarter. The first that keeps the mean KL divergence
+    within ``max_kl`` and the value's error within a fifth (see :class:`Report`) is accepted; if
+    none does, the ensemble stays as it is until it has grown by another max_trees / 4.
+
+    Args:
+        max_trees: trees an ensemble may have, >= 16.
+        max_kl: largest mean KL divergence KL(before || after) of a compaction.
+
+    Raises:
+        ValueError: where an argument breaks its rule.
+    """
+
+    def __init__(self, max_trees: int, max_kl: float) -> None:
+        if isinstance(max_trees, bool) or not isinstance(max_trees, int) or max_trees < 16:
+            raise ValueError(f"tree_budget must be None or an integer >= 16, got {max_trees!r}")
+        if not max_kl > 0:
+            raise ValueError(f"compaction_max_kl must be > 0, got {max_kl!r}")
+        self.max_trees = max_trees
+        self.max_kl = max_kl
+        self.rows = RecentRows()
+        self.reports: dict[int, Report] = {}  # ensemble -> last attempt before this rollout
+        self._retry_at: dict[int, int] = {}  # ensemble -> trees from which to try again
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run needs to go on as if it had not stopped."""
+        rows = [self.rows.array()] if len(self.rows) else []
+        return {"rows": rows, "retry_at": dict(self._retry_at)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Undo ``state``."""
+        self.rows = RecentRows()
+        for x in state["rows"]:
+            self.rows.add(x)
+        self._retry_at = dict(state["retry_at"])
+
+    def enforce(
+        self, ensembles: Sequence[BoostedTrees], distribution: Callable[[Tensor], Distribution]
+    ) -> None:
+        """Compact the ensembles that are over the budget, as far as the limits allow.
+
+        Args:
+            ensembles: whose outputs side by side are theta, the policy's columns | the value.
+            distribution: of the actions, from theta [n, D].
+        """
+        self.reports.clear()
+        if len(self.rows) < _MIN_ROWS:
+            return
+        for k, trees in enumerate(ensembles):
+            n_oldest = min(trees.n_compactable, trees.n_trees - self.max_trees // 2)
+            over = trees.n_trees > self.max_trees and trees.n_trees >= self._retry_at.get(k, 0)
+            if not over or n_oldest < 1:
+                continue
+            if not self._compact(ensembles, k, n_oldest, distribution):
+                self._retry_at[k] = trees.n_trees + self.max_trees // 4
+
+    def _compact(
+        self,
+        ensembles: Sequence[BoostedTrees],
+        k: int,
+        n_oldest: int,
+        distribution: Callable[[Tensor], Distribution],
+    ) -> bool:
+        rows = self.rows.array()
+        held_out = np.arange(len(rows)) // _BLOCK % 4 == 3
+        fitted, measured = rows[~held_out], rows[held_out]
+        before = [trees.predict(measured) for trees in ensembles]
+
+        def accept(candidate: BoostedTrees) -> bool:
+            after = np.concatenate(
+                [*before[:k], candidate.predict(measured), *before[k + 1 :]], axis=1
+            )
+            kl, value_error = _change(np.concatenate(before, axis=1), after, distribution)
+            accepted = kl <= self.max_kl and value_error <= MAX_VALUE_ERROR
+            n_trees = ensembles[k].n_trees
+            n_after = candidate.n_trees if accepted else n_trees
+            self.reports[k] = Report(n_trees, n_after, kl, value_error, accepted)
+            return accepted
+
+        counts = dict.fromkeys(max(1, int(n_oldest * share)) for share in KEPT_SHARES)
+        return any(ensembles[k].compact(fitted, n_oldest, n_kept, accept) for n_kept in counts)
+
+
+def _change(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    distribution: Callable[[Tensor], Distribution],
+) -> tuple[float, float]:
+    """Mean KL(policy before || after), and the value's relative error, of thetas [n, D]."""
+    with torch.no_grad():
+        # SB3 gives new parameters to one and the same distribution
+        first = copy.copy(distribution(torch.from_numpy(before)))
+        kl = kl_divergence(first, distribution(torch.from_numpy(after)))
+    value = before[:, -1].astype(np.float64)
+    error = float(np.sqrt(np.mean((after[:, -1] - value) ** 2)))
+    # A nearly constant value has little deviation: then its size is the scale.
+    scale = max(float(value.std()), 0.1 * float(np.sqrt(np.mean(value**2))), 1e-30)
+    return float(kl.reshape(len(before), -1).sum(1).mean()), error / scale

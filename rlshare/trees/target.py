@@ -1,0 +1,73 @@
+"""A slowly following copy of a model, as target networks are, without copying trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rlshare.trees import checks
+from rlshare.trees.boosted_trees import BoostedTrees, FloatArray
+
+_ALMOST_ONE = 1e-6
+
+
+class TargetTrees:
+    """The weighted sum ``bias + sum_t w_t tree_t`` over the trees of a model that goes on growing.
+
+    Polyak averaging of the weights (Lillicrap et al., arXiv 1509.02971) is then an exact average
+    of functions: ``target <- (1 - tau) target + tau model``. A tree grown after the last
+    :meth:`update` has the weight 0, and one whose weight comes within 1e-6 of 1 gets the weight 1.
+
+    Args:
+        model: whose trees are used; it is shared, not copied.
+        weights: of its oldest trees, to go on from; None for 1 each.
+
+    Raises:
+        ValueError: for more weights than trees, or weights outside [0, 1].
+    """
+
+    def __init__(self, model: BoostedTrees, weights: ArrayLike | None = None) -> None:
+        given = np.ones(model.n_trees) if weights is None else np.asarray(weights)
+        if given.ndim != 1 or len(given) > model.n_trees:
+            raise ValueError(
+                f"weights must have shape [n], n <= {model.n_trees} trees, got {list(given.shape)}"
+            )
+        self._weights = checks.tree_weights(given, len(given)).copy()
+        if ((self._weights < 0) | (self._weights > 1)).any():
+            raise ValueError("weights must be in [0, 1]")
+        self.model = model
+        model._targets.add(self)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Weights [n_trees] of the model's trees."""
+        newer = np.zeros(self.model.n_trees - len(self._weights), np.float32)
+        return np.concatenate([self._weights, newer])
+
+    @property
+    def n_full(self) -> int:
+        """Oldest trees of weight 1."""
+        partial = np.flatnonzero(self._weights != 1)
+        return int(partial[0]) if len(partial) else len(self._weights)
+
+    def update(self, tau: float) -> None:
+        """Move the target towards the model: w <- w + tau (1 - w).
+
+        Raises:
+            ValueError: if tau is not in [0, 1].
+        """
+        if not 0 <= tau <= 1:
+            raise ValueError(f"tau must be in [0, 1], got {tau!r}")
+        missing = (1 - tau) * (1 - self.weights.astype(np.float64))
+        self._weights = np.where(missing < _ALMOST_ONE, 1, 1 - missing).astype(np.float32)
+
+    def predict(self, X: Any) -> NDArray[np.float32]:
+        """Return the target's F(X), float32 [n, n_outputs], for X [n, n_features]."""
+        return self.model.predict(X, 0, len(self._weights), tree_weights=self._weights)
+
+    def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
+        """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
+        kept = np.ones(n_kept, np.float32)
+        self._weights = np.concatenate([kept, self._weights[n_oldest:]])
