@@ -2,6 +2,10 @@
 // the standard library: the linker could then pick a copy built for another instruction set.
 #include "kernels.h"
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #define RLSHARE_CONCAT_(a, b) a##b
 #define RLSHARE_CONCAT(a, b) RLSHARE_CONCAT_(a, b)
 #define RLSHARE_STRING_(a) #a
@@ -100,54 +104,135 @@ inline Lanes where_positive(Lanes condition, Lanes value) {
   return condition > zero ? value : zero;
 }
 
-// kLanes candidates: n_L |mu_L|^2 + n_R |mu_R|^2.
+// With weights: n_L |mu_L|^2 + n_R |mu_R|^2 of kLanes candidates.
 template <WeightKind kWeights>
-inline Lanes score_lanes(const ScoreInput& in, std::size_t j) {
+inline Lanes weighted_lanes(const ScoreInput& in, std::size_t j) {
   const Lanes n_l = load(in.left + in.n_outputs * in.stride + j);
   const Lanes n_r = in.total[in.n_outputs] - n_l;
   Lanes sum_l = {}, sum_r = {};
   for (std::size_t c = 0; c < in.n_outputs; ++c) {
-    Lanes left = load(in.left + c * in.stride + j);
-    Lanes right = in.total[c] - left;
-    if constexpr (kWeights != WeightKind::none) {
-      const std::size_t wc = in.n_outputs + 1 + (kWeights == WeightKind::per_output ? c : 0);
-      const Lanes w_l = load(in.left + wc * in.stride + j);
-      const Lanes w_r = load(in.right + wc * in.stride + j);
-      right = load(in.right + c * in.stride + j);
-      left = where_positive(n_l, where_positive(w_l, left / (w_l + in.l2)));
-      right = where_positive(n_r, where_positive(w_r, right / (w_r + in.l2)));
-    }
-    sum_l += left * left;
-    sum_r += right * right;
+    const std::size_t wc = in.n_outputs + 1 + (kWeights == WeightKind::per_output ? c : 0);
+    const Lanes w_l = load(in.left + wc * in.stride + j);
+    const Lanes w_r = load(in.right + wc * in.stride + j);
+    const Lanes left = load(in.left + c * in.stride + j) / (w_l + in.l2);
+    const Lanes right = load(in.right + c * in.stride + j) / (w_r + in.l2);
+    const Lanes mean_l = where_positive(n_l, where_positive(w_l, left));
+    const Lanes mean_r = where_positive(n_r, where_positive(w_r, right));
+    sum_l += mean_l * mean_l;
+    sum_r += mean_r * mean_r;
   }
-  if constexpr (kWeights == WeightKind::none)
-    return where_positive(n_l, sum_l / (n_l + in.l2)) + where_positive(n_r, sum_r / (n_r + in.l2));
-  else
-    return where_positive(n_l, sum_l * (n_l + in.l2)) + where_positive(n_r, sum_r * (n_r + in.l2));
+  return where_positive(n_l, sum_l * (n_l + in.l2)) + where_positive(n_r, sum_r * (n_r + in.l2));
 }
 
 template <WeightKind kWeights>
-void score_all(const ScoreInput& in, float* scores) {
-  for (std::size_t j = 0; j < in.n_candidates; j += kLanes)
-    *reinterpret_cast<Lanes*>(scores + j) = score_lanes<kWeights>(in, j);
+void score_weighted(const ScoreInput& in, float* scores, float* counts) {
+  const float* n_l = in.left + in.n_outputs * in.stride;
+  for (std::size_t j = 0; j < in.n_candidates; j += kLanes) {
+    *reinterpret_cast<Lanes*>(scores + j) = weighted_lanes<kWeights>(in, j);
+    *reinterpret_cast<Lanes*>(counts + j) = load(n_l + j);
+  }
 }
 
-void score(const ScoreInput& in, float* __restrict scores) {
+// Four channels of kLanes rows, rows[i] = (c0, c1, c2, c3) of row i, to four vectors of one
+// channel.
+inline void to_channels(const Float4* rows, Lanes* channels) {
+#if defined(__SSE2__)
+#if defined(__AVX512F__)
+  const auto join = [rows](std::size_t i) {
+    __m512 v = _mm512_castps128_ps512(rows[i]);
+    v = _mm512_insertf32x4(v, rows[i + 4], 1);
+    v = _mm512_insertf32x4(v, rows[i + 8], 2);
+    return _mm512_insertf32x4(v, rows[i + 12], 3);
+  };
+#define RLSHARE_LANES(operation) _mm512_##operation
+#elif defined(__AVX2__)
+  const auto join = [rows](std::size_t i) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(rows[i]), rows[i + 4], 1);
+  };
+#define RLSHARE_LANES(operation) _mm256_##operation
+#else
+  const auto join = [rows](std::size_t i) { return static_cast<__m128>(rows[i]); };
+#define RLSHARE_LANES(operation) _mm_##operation
+#endif
+  // Each 128-bit part of a, b, c and d is one row of a 4x4 block.
+  const auto a = join(0), b = join(1), c = join(2), d = join(3);
+  const auto ab_low = RLSHARE_LANES(unpacklo_ps)(a, b), ab_high = RLSHARE_LANES(unpackhi_ps)(a, b);
+  const auto cd_low = RLSHARE_LANES(unpacklo_ps)(c, d), cd_high = RLSHARE_LANES(unpackhi_ps)(c, d);
+  channels[0] = RLSHARE_LANES(shuffle_ps)(ab_low, cd_low, 0x44);
+  channels[1] = RLSHARE_LANES(shuffle_ps)(ab_low, cd_low, 0xee);
+  channels[2] = RLSHARE_LANES(shuffle_ps)(ab_high, cd_high, 0x44);
+  channels[3] = RLSHARE_LANES(shuffle_ps)(ab_high, cd_high, 0xee);
+#undef RLSHARE_LANES
+#else
+  for (std::size_t c = 0; c < 4; ++c)
+    for (std::size_t i = 0; i < kLanes; ++i) channels[c][i] = rows[i][c];
+#endif
+}
+
+// Without weights, straight from the histogram. Sums over codes are made four codes at a time:
+// their pairs do not wait for the sums before them.
+template <bool kCumulative>
+void score_unweighted(const ScoreInput& in, float* scores, float* counts) {
+  for (std::size_t c = 0; c < in.width; ++c) in.before[c] = 0.f;
+  const float n = in.total[in.n_outputs];
+  for (std::size_t j0 = 0; j0 < in.n_candidates; j0 += kLanes) {
+    Lanes squares_l = {}, squares_r = {}, n_l = {};
+    for (std::size_t c0 = 0; c0 < in.width; c0 += 4) {
+      Float4 left[kLanes];
+      Float4 before = *reinterpret_cast<const Float4*>(in.before + c0);
+      for (std::size_t i = 0; i < kLanes; i += 4) {
+        Float4 code[4];
+        for (std::size_t k = 0; k < 4; ++k)
+          code[k] = *reinterpret_cast<const Float4*>(in.hist + (j0 + i + k) * in.width + c0);
+        if constexpr (kCumulative) {
+          left[i] = before + code[0];
+          left[i + 1] = before + (code[0] + code[1]);
+          left[i + 2] = left[i + 1] + code[2];
+          left[i + 3] = left[i + 1] + (code[2] + code[3]);
+          before = left[i + 3];
+        } else {
+          for (std::size_t k = 0; k < 4; ++k) left[i + k] = code[k];
+        }
+      }
+      *reinterpret_cast<Float4*>(in.before + c0) = before;
+      Lanes channels[4];
+      to_channels(left, channels);
+      for (std::size_t k = 0; k < 4; ++k) {
+        if (c0 + k > in.n_outputs) break;
+        if (c0 + k == in.n_outputs) {
+          n_l = channels[k];
+        } else {
+          const Lanes right = in.total[c0 + k] - channels[k];
+          squares_l += channels[k] * channels[k];
+          squares_r += right * right;
+        }
+      }
+    }
+    const Lanes n_r = n - n_l;
+    *reinterpret_cast<Lanes*>(counts + j0) = n_l;
+    *reinterpret_cast<Lanes*>(scores + j0) = where_positive(n_l, squares_l / (n_l + in.l2)) +
+                                             where_positive(n_r, squares_r / (n_r + in.l2));
+  }
+}
+
+void score(const ScoreInput& in, float* __restrict scores, float* __restrict counts) {
   switch (in.weights) {
     case WeightKind::none:
-      score_all<WeightKind::none>(in, scores);
+      if (in.cumulative)
+        score_unweighted<true>(in, scores, counts);
+      else
+        score_unweighted<false>(in, scores, counts);
       break;
     case WeightKind::per_row:
-      score_all<WeightKind::per_row>(in, scores);
+      score_weighted<WeightKind::per_row>(in, scores, counts);
       break;
     case WeightKind::per_output:
-      score_all<WeightKind::per_output>(in, scores);
+      score_weighted<WeightKind::per_output>(in, scores, counts);
       break;
   }
   if (in.cosine)
     for (std::size_t j = 0; j < in.n_candidates; ++j) scores[j] = __builtin_sqrtf(scores[j]);
   if (in.min_samples > 0.f) {
-    const float* counts = in.left + in.n_outputs * in.stride;
     const float n = in.total[in.n_outputs];
     for (std::size_t j = 0; j < in.n_candidates; ++j) {
       const bool allowed = (counts[j] >= in.min_samples) & (n - counts[j] >= in.min_samples);

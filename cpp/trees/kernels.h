@@ -40,8 +40,12 @@ enum class WeightKind : std::uint8_t { none, per_row, per_output };
 
 // Everything needed to score the candidates of one feature in one node.
 struct ScoreInput {
-  const float* left;   // [n_channels, stride]: sums on one side of each candidate
-  const float* right;  // likewise on the other side; read with weights only (see Splitter)
+  const float* hist;  // without weights: [n_candidates, width], padded to a multiple of 4 rows
+  std::size_t width;
+  bool cumulative;     // a candidate's left side is all codes up to its own, or that code alone
+  float* before;       // without weights: [width], overwritten
+  const float* left;   // with weights: [n_channels, stride], sums on one side of each candidate
+  const float* right;  // likewise on the other side (see Splitter)
   std::size_t stride;  // distance between channels, a multiple of kScoreLanes
   const float* total;  // [n_channels]: sums of the node
   std::size_t n_candidates;
@@ -86,8 +90,9 @@ struct Kernels {
   // are padded: hist to a multiple of 4 bins, left to `width` channels.
   void (*transpose_sums)(const float* hist, std::size_t n_candidates, std::size_t width,
                          bool cumulative, float* left, std::size_t stride);
-  // scores[j] of every candidate, -inf where it leaves a side with too few rows.
-  void (*score)(const ScoreInput& in, float* scores);
+  // scores[j] of every candidate, -inf where it leaves a side with too few rows, and counts[j], the
+  // rows on its left. Both arrays are padded to a multiple of kScoreLanes.
+  void (*score)(const ScoreInput& in, float* scores, float* counts);
   // Adds trees [begin, end) to acc [rows, round_up(n_outputs, 4)]; x is [n_features, kBlockRows].
   void (*predict_oblivious)(const ObliviousView& view, const float* x, std::size_t rows,
                             std::size_t begin, std::size_t end, float* acc);

@@ -102,19 +102,26 @@ const float* Splitter::score(const FeatureBins& bins, bool categorical, const Ch
                              const SplitRule& rule) {
   const Kernels& k = kernels();
   const std::size_t m = bins.candidates.size(), stride = round_up(m, kScoreLanes);
-  hist_.assign(round_up(m + 1, 4) * channels.width, 0.f);
-  left_.resize(stride * channels.width);
+  hist_.assign(round_up(m + 1, kScoreLanes) * channels.width, 0.f);
   scores_.resize(stride);
+  counts_.resize(stride);
+  before_.resize(channels.width);
   if (bins.wide.empty())
     k.histogram_u8(bins.narrow.data(), rows, n, channels.values.data(), channels.width,
                    hist_.data());
   else
     k.histogram_u16(bins.wide.data(), rows, n, channels.values.data(), channels.width,
                     hist_.data());
-  k.transpose_sums(hist_.data(), m, channels.width, !categorical, left_.data(), stride);
-  if (channels.weights != WeightKind::none) sum_other_side(channels, m, categorical, stride);
-  counts_ = left_.data() + channels.n_outputs * stride;
-  const ScoreInput in = {left_.data(),
+  if (channels.weights != WeightKind::none) {
+    left_.resize(stride * channels.width);
+    k.transpose_sums(hist_.data(), m, channels.width, !categorical, left_.data(), stride);
+    sum_other_side(channels, m, categorical, stride);
+  }
+  const ScoreInput in = {hist_.data(),
+                         channels.width,
+                         !categorical,
+                         before_.data(),
+                         left_.data(),
                          right_.data(),
                          stride,
                          total,
@@ -124,7 +131,7 @@ const float* Splitter::score(const FeatureBins& bins, bool categorical, const Ch
                          rule.l2,
                          rule.min_samples,
                          rule.score == Score::cosine};
-  k.score(in, scores_.data());
+  k.score(in, scores_.data(), counts_.data());
   return scores_.data();
 }
 

@@ -60,8 +60,7 @@ class Splitter {
   void sum_other_side(const Channels& channels, std::size_t m, bool categorical,
                       std::size_t stride);
 
-  std::vector<float> hist_, left_, right_, scores_;
-  const float* counts_ = nullptr;
+  std::vector<float> hist_, left_, right_, scores_, counts_, before_;
 };
 
 }  // namespace rlshare
