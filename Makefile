@@ -81,5 +81,21 @@ fuzz: $(INSTALLED)
 	$(call build_sanitized,address$(comma)undefined,$(SANITIZED))
 	$(call sanitized,$(SANITIZED),libasan.so libubsan.so) ../tests/trees/fuzz_serialize.py --n 10000
 
+# libFuzzer on the loader alone, without Python, for FUZZ_SECONDS. Finds go on from those of the last
+# run in build/fuzz-corpus; a file that crashes is left in build/.
+CLANG ?= clang++
+FUZZ_SECONDS ?= 180
+CORPUS := build/fuzz-corpus
+libfuzzer: $(INSTALLED)
+	@command -v $(CLANG) > /dev/null || \
+	    { echo "libFuzzer comes with Clang: apt-get install clang, or set CLANG=path/to/clang++" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet cmake ninja
+	$(BIN)/python -m cmake -S cpp -B build/libfuzzer -G Ninja -DCMAKE_CXX_COMPILER=$(CLANG) -DCMAKE_BUILD_TYPE=Debug \
+	    -DRLSHARE_LIBFUZZER=ON -DRLSHARE_SANITIZE=address,undefined
+	$(BIN)/python -m cmake --build build/libfuzzer
+	$(BIN)/python tests/trees/fuzz_serialize.py --seeds $(CORPUS)
+	build/libfuzzer/load_forest -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 \
+	    -artifact_prefix=build/ $(CORPUS)
+
 clean:
 	rm -rf build $(VENV) $(DEMO)
