@@ -45,7 +45,7 @@ std::vector<float> observations(const Forest& forest, std::size_t n_rows) {
 std::vector<float> predict(const Forest& forest, const std::vector<float>& X, std::size_t n_rows) {
   std::vector<float> out(n_rows * forest.n_outputs());
   forest.fill_bias(out.data(), n_rows);
-  forest.add_trees(X.data(), n_rows, 0, forest.n_trees(), 1, out.data());
+  forest.add_trees(X.data(), n_rows, 0, forest.n_trees(), nullptr, 1, out.data());
   return out;
 }
 
