@@ -1,12 +1,10 @@
-r"""Mutated model files: each must raise ValueError or give a model that works.
+"""Mutated model files: each must raise ValueError or give a model that works.
 
 Run by the tests on a few hundred mutations, and alone on many:
     python tests/trees/fuzz_serialize.py --n 10000
-Half of the mutated files get a valid checksum, so that the parser behind it is reached. With a
-core built with RLSHARE_SANITIZE, AddressSanitizer and libstdc++ must be loaded first, the latter so
-that exceptions are intercepted:
-    LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
-        ASAN_OPTIONS=detect_leaks=0 python tests/trees/fuzz_serialize.py --n 10000
+Half of the mutated files get a valid checksum, so that the parser behind it is reached. `make fuzz`
+runs this with a core that AddressSanitizer and UndefinedBehaviorSanitizer watch; `make libfuzzer`
+mutates the files of `--seeds` on its own.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ import json
 import struct
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -229,6 +228,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=Path, help="write the unmutated files here, and stop")
     arguments = parser.parse_args()
+    if arguments.seeds:
+        arguments.seeds.mkdir(parents=True, exist_ok=True)
+        for k, data in enumerate(originals()):
+            (arguments.seeds / f"original-{k}").write_bytes(data)
+        sys.exit()
     for name, count in sorted(fuzz(arguments.n, arguments.seed).items()):
         sys.stdout.write(f"{count:8d}  {name}\n")

@@ -156,6 +156,31 @@ print(len(wrong))
     assert (run.returncode, run.stdout.strip()) == (0, "0"), run.stderr
 
 
+@pytest.mark.parametrize("grow_policy", GROWTH)
+def test_large_predictions_go_on_while_another_thread_trains(grow_policy: str) -> None:
+    """Both with enough work to want the pool, which only one of them gets at a time."""
+    model, X = train(LARGE, 8, 2, grow_policy=grow_policy)
+    _, G = batch(**LARGE)
+    expected = model.predict(X)
+    with ThreadPoolExecutor(3) as pool:
+        training = pool.submit(lambda: [model.step(X, G) for _ in range(8)])
+        while not training.done():
+            for result in pool.map(lambda _: (model.predict(X, 0, 8), model.predict(X)), range(2)):
+                np.testing.assert_array_equal(result[0], expected)
+        training.result()
+    assert model.n_trees == 16
+
+
+def test_errors_in_several_threads_reach_the_caller() -> None:
+    X = np.repeat(np.arange(70_000, dtype=np.float32)[:, None], 4, axis=1)
+    model = BoostedTrees(4, 1, params=TreeParams(categorical=[0, 1, 2, 3]), n_threads=4)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"at most 65535 categories in one batch"):
+            model.step(X, np.ones((len(X), 1)))
+    assert model.n_trees == 0
+    model.step(X[:100], np.ones((100, 1)))
+
+
 def test_python_threads_train_models_of_their_own() -> None:
     expected = train(LARGE, 3, 2)[0].to_bytes()
     with ThreadPoolExecutor(4) as pool:
