@@ -21,6 +21,8 @@ template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
 using FloatArray = Array<float>;
 
+constexpr std::size_t kSmallPrediction = 10000;  // (row, tree) pairs
+
 std::size_t threads(std::size_t requested) { return requested ? requested : available_threads(); }
 
 void require(bool condition, const char* message) {
@@ -107,7 +109,8 @@ void py_add_trees(const Forest& forest, const FloatArray& X, std::size_t begin, 
   const float* data = X.data();
   float* to = out.mutable_data();
   const std::size_t n = static_cast<std::size_t>(X.shape(0));
-  py::gil_scoped_release release;
+  std::optional<py::gil_scoped_release> release;  // costs as much as a small prediction
+  if (n * (end - begin) > kSmallPrediction) release.emplace();
   if (with_bias) forest.fill_bias(to, n);
   forest.add_trees(data, n, begin, end, w, threads(n_threads), to);
 }

@@ -113,18 +113,15 @@ void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std:
                                 leaves_.data(),
                                 categorical_.data(),
                                 weights,
-                                n_outputs()};
+                                n_features(),
+                                n_outputs(),
+                                any_categorical_};
     kernels().predict_oblivious(view, x, rows, begin, end, acc);
   } else {
-    const GreedyView view = {depth_.data(),
-                             structure_begin_.data(),
-                             leaf_begin_.data(),
-                             nodes_.data(),
-                             leaves_.data(),
-                             categorical_.data(),
-                             weights,
-                             n_outputs(),
-                             any_categorical_};
+    const GreedyView view = {depth_.data(),  structure_begin_.data(), n_trees(),
+                             nodes_.size(),  leaf_begin_.data(),      nodes_.data(),
+                             leaves_.data(), categorical_.data(),     weights,
+                             n_outputs(),    any_categorical_};
     kernels().predict_greedy(view, x, rows, begin, end, acc);
   }
 }

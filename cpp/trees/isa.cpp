@@ -16,8 +16,9 @@ namespace {
 std::vector<const Kernels*> detect() {
   std::vector<const Kernels*> found = {&kernels_scalar};
 #if RLSHARE_X86_KERNELS
-  if (__builtin_cpu_supports("avx2")) found.push_back(&kernels_avx2);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2");
+  if (avx2) found.push_back(&kernels_avx2);
+  if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
     found.push_back(&kernels_avx512);
 #endif

@@ -64,12 +64,16 @@ struct ObliviousView {
   const float* leaves;
   const std::uint8_t* categorical;  // [n_features]
   const float* weights;             // [n_trees], or null for 1 each
+  std::size_t n_features;
   std::size_t n_outputs;
+  bool any_categorical;
 };
 
 struct GreedyView {
   const std::uint8_t* depth;        // [n_trees]
   const std::uint64_t* node_begin;  // [n_trees]
+  std::size_t n_trees;
+  std::size_t n_nodes;              // of all trees
   const std::uint64_t* leaf_begin;  // [n_trees]: where a tree's leaf table starts, in floats
   const Node* nodes;
   const float* leaves;

@@ -152,17 +152,17 @@ class BoostedTrees:
             ValueError: for a wrong shape, a range that is not in [0, n_trees], or a weight that is
                 not finite.
         """
-        stop = self.n_trees if stop is None else stop
-        if not 0 <= start <= stop <= self.n_trees:
+        n_trees = self._forest.n_trees
+        stop = n_trees if stop is None else stop
+        if not 0 <= start <= stop <= n_trees:
             raise ValueError(
-                f"start and stop must obey 0 <= start <= stop <= {self.n_trees}, "
-                f"got {start} and {stop}"
+                f"start and stop must obey 0 <= start <= stop <= {n_trees}, got {start} and {stop}"
             )
         encoded = self._encoder.encode(X)
         shape = (len(encoded), self.n_outputs)
         with_bias = out is None and start == 0
         if out is None:
-            out = np.zeros(shape, np.float32)
+            out = np.empty(shape, np.float32) if with_bias else np.zeros(shape, np.float32)
         elif out.shape != shape or out.dtype != np.float32 or not out.flags.carray:
             raise ValueError(
                 f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "

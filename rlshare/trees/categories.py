@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Category = str | int
+_FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
 MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
@@ -84,6 +85,8 @@ def _at_most(limit: int, count: int, where: str, feature: int) -> None:
 
 
 def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
+    if X.dtype == _FLOAT32:
+        return np.ascontiguousarray(X)
     if X.dtype.kind not in "fiub" and X.dtype != object:
         raise ValueError(f"X must hold numbers in its numeric columns, got dtype {X.dtype}")
     try:
