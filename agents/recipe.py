@@ -67,6 +67,7 @@ class TreeSettings(Settings):
     colsample: float | None = None
     feature_weights: list[float] | None = None
     categorical: list[int] | None = None
+    monotonic: list[tuple[int, int, int]] | None = None
     random_state: int | None = None
 
     @model_validator(mode="after")

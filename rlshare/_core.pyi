@@ -34,6 +34,7 @@ class GrowParams:
         l2: float,
         feature_weights: list[float],
         rates: list[float],
+        monotonic: list[tuple[int, int, int]],
         n_threads: int,
     ) -> None: ...
 
@@ -45,6 +46,8 @@ class Forest:
     greedy: bool
     bias: list[float]
     categorical: list[int]
+    importances: list[float]
+    def truncate(self, n_trees: int) -> None: ...
     def categories_fit(self, n_categories: list[int]) -> bool: ...
     def grow(
         self,

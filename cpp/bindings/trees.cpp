@@ -86,13 +86,17 @@ void py_grow(Forest& forest, const Codes& codes, const FloatArray& grads,
     g.weights = weights->data();
     g.weight_kind = per_row ? WeightKind::per_row : WeightKind::per_output;
   }
-  Tree tree;
+  for (const Monotonic& m : params.monotonic)
+    require(m.feature < forest.n_features() && !forest.categorical()[m.feature] &&
+                m.output < forest.n_outputs(),
+            "monotonic constraints do not fit the forest");
+  const Tree* tree;
   {
     py::gil_scoped_release release;
-    tree = grow(codes, g, params);
+    tree = &grow(codes, g, params);
   }
   // Under the interpreter's lock, like every reader of the forest but a prediction.
-  forest.append(tree);
+  forest.append(*tree);
 }
 
 void py_add_trees(const Forest& forest, const FloatArray& X, std::size_t begin, std::size_t end,
@@ -186,7 +190,11 @@ void register_trees(py::module_& m) {
   py::class_<GrowParams>(m, "GrowParams")
       .def(py::init([](bool greedy, bool cosine, int max_depth, int min_samples_leaf, float l2,
                        std::vector<float> feature_weights, std::vector<float> rates,
+                       const std::vector<std::tuple<std::size_t, std::size_t, int>>& monotonic,
                        std::size_t n_threads) {
+             std::vector<Monotonic> constraints;
+             for (const auto& [feature, output, sign] : monotonic)
+               constraints.push_back({feature, output, sign});
              return GrowParams{greedy ? Growth::greedy : Growth::oblivious,
                                cosine ? Score::cosine : Score::l2,
                                max_depth,
@@ -194,11 +202,12 @@ void register_trees(py::module_& m) {
                                l2,
                                std::move(feature_weights),
                                std::move(rates),
+                               std::move(constraints),
                                threads(n_threads)};
            }),
            py::kw_only(), py::arg("greedy"), py::arg("cosine"), py::arg("max_depth"),
            py::arg("min_samples_leaf"), py::arg("l2"), py::arg("feature_weights"), py::arg("rates"),
-           py::arg("n_threads"));
+           py::arg("monotonic"), py::arg("n_threads"));
 
   py::class_<Forest>(m, "Forest")
       .def(py::init([](bool greedy, std::size_t n_features, std::vector<float> bias,
@@ -224,6 +233,13 @@ void register_trees(py::module_& m) {
              require(n_categories.size() == f.n_features(), "one number a feature");
              return f.categories_fit(n_categories);
            })
+      .def_property("importances", &Forest::importances,
+                    [](Forest& f, std::vector<double> importances) {
+                      require(importances.size() == 3 * f.n_features(),
+                              "importances must have shape [3 * n_features]");
+                      f.set_importances(std::move(importances));
+                    })
+      .def("truncate", &Forest::truncate)
       .def("grow", &py_grow)
       .def("add_trees", &py_add_trees, py::arg("X"), py::arg("begin"), py::arg("end"),
            py::arg("out").noconvert(), py::arg("with_bias"), py::arg("n_threads"),

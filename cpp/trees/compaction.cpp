@@ -139,6 +139,7 @@ Forest compacted(const Forest& forest, const float* X, std::size_t n_rows, std::
   Forest out(forest.growth(), forest.n_features(), std::move(bias), forest.categorical());
   for (const Tree& tree : backfit.trees) out.append(tree);
   for (std::size_t t = n_oldest; t < forest.n_trees(); ++t) out.append(forest.tree(t));
+  out.set_importances(forest.importances());
   return out;
 }
 

@@ -40,12 +40,13 @@ Forest::Forest(Growth growth, std::size_t n_features, std::vector<float> bias,
   any_categorical_ = std::count(categorical_.begin(), categorical_.end(), 0) !=
                      static_cast<std::ptrdiff_t>(n_features);
   leaves_.resize(kSlack, 0.f);
+  importances_.assign(3 * n_features, 0.0);
 }
 
 std::size_t Forest::n_bytes() const {
   return sizeof(*this) + bytes(bias_) + bytes(categorical_) + bytes(depth_) +
          bytes(structure_begin_) + bytes(leaf_begin_) + bytes(tests_) + bytes(nodes_) +
-         bytes(leaves_) + bytes(rates_);
+         bytes(leaves_) + bytes(rates_) + bytes(importances_);
 }
 
 void Forest::append(const Tree& tree) {
@@ -58,13 +59,38 @@ void Forest::append(const Tree& tree) {
   make_room(leaves_, tree.leaves.size());
   make_room(rates_, tree.rates.size());
   // From here on nothing allocates.
-  structure_begin_.push_back(growth_ == Growth::oblivious ? tests_.size() : nodes_.size());
+  structure_begin_.push_back(structure_size());
   leaf_begin_.push_back(n_leaf_floats());
   depth_.push_back(tree.depth);
   extend(tests_, tree.tests);
   extend(nodes_, tree.nodes);
   leaves_.insert(leaves_.end() - kSlack, tree.leaves.begin(), tree.leaves.end());
   extend(rates_, tree.rates);
+  const std::size_t d = n_features();
+  for (const Gain& gain : tree.gains) {
+    importances_[gain.feature] += gain.gain;
+    importances_[d + gain.feature] += gain.n_rows;
+    importances_[2 * d + gain.feature] += 1.0;
+  }
+}
+
+void Forest::truncate(std::size_t n) {
+  const std::unique_lock<std::shared_mutex> lock(storage_.mutex);
+  if (n >= n_trees()) return;
+  const std::size_t structure = structure_begin_[n], leaves = leaf_begin_[n];
+  depth_.resize(n);
+  structure_begin_.resize(n);
+  leaf_begin_.resize(n);
+  if (growth_ == Growth::oblivious)
+    tests_.resize(structure);
+  else
+    nodes_.resize(structure);
+  leaves_.resize(leaves + kSlack);
+  rates_.resize(n * n_outputs());
+}
+
+void Forest::set_importances(std::vector<double> importances) {
+  importances_ = std::move(importances);
 }
 
 Tree Forest::tree(std::size_t t) const {
@@ -72,9 +98,7 @@ Tree Forest::tree(std::size_t t) const {
   const auto slice = [](const auto& v, std::size_t begin, std::size_t end) {
     return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + end);
   };
-  const std::size_t structure_end =
-      last ? (growth_ == Growth::oblivious ? tests_.size() : nodes_.size())
-           : structure_begin_[t + 1];
+  const std::size_t structure_end = last ? structure_size() : structure_begin_[t + 1];
   Tree tree;
   tree.depth = depth_[t];
   if (growth_ == Growth::oblivious)

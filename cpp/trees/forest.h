@@ -14,6 +14,12 @@ enum class Growth : std::uint32_t { oblivious, greedy };
 
 constexpr int kMaxDepth = 16;
 
+// What one split of a growing tree was worth: the score gained, and the rows it parted.
+struct Gain {
+  std::size_t feature;
+  double gain, n_rows;
+};
+
 // One grown tree, on its way into a forest.
 struct Tree {
   std::uint8_t depth = 0;
@@ -21,6 +27,7 @@ struct Tree {
   std::vector<Node> nodes;    // greedy: the root first, children adjacent
   std::vector<float> leaves;  // [n_leaves, n_outputs]: what is added to F, -rate * mean gradient
   std::vector<float> rates;   // [n_outputs]: learning rates the leaves were scaled with
+  std::vector<Gain> gains;    // of every split; not kept by the forest
 };
 
 // A mutex that lets its owner be copied: the copy has one of its own.
@@ -45,8 +52,13 @@ class Forest {
   const std::vector<float>& bias() const { return bias_; }
   const std::vector<std::uint8_t>& categorical() const { return categorical_; }
 
+  // Sums over all splits ever appended: gains, rows and numbers of splits [3, n_features].
+  const std::vector<double>& importances() const { return importances_; }
+  void set_importances(std::vector<double> importances);
+
   // The forest is unchanged where this throws std::bad_alloc.
   void append(const Tree& tree);
+  void truncate(std::size_t n_trees);  // drops the newest; their importances stay
   Tree tree(std::size_t t) const;
 
   // Whether every categorical test is for one of its feature's n_categories[f] categories.
@@ -60,6 +72,9 @@ class Forest {
 
  private:
   std::size_t n_leaf_floats() const { return leaves_.size() - kSlack; }
+  std::size_t structure_size() const {
+    return growth_ == Growth::oblivious ? tests_.size() : nodes_.size();
+  }
   void add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
                  const float* weights, float* acc) const;
 
@@ -77,6 +92,7 @@ class Forest {
   std::vector<Node> nodes_;
   std::vector<float> leaves_;
   std::vector<float> rates_;  // [n_trees, n_outputs]
+  std::vector<double> importances_;
 };
 
 }  // namespace rlshare

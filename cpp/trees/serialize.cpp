@@ -11,7 +11,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file format is wri
 static_assert(sizeof(Test) == 8 && sizeof(Node) == 16, "written without padding");
 
 constexpr char kMagic[8] = {'R', 'L', 'S', 'H', 'A', 'R', 'E', '\x1a'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 [[noreturn]] void corrupt(const std::string& why) { throw CorruptFile(why); }
 
@@ -141,6 +141,7 @@ std::string to_bytes(const Forest& forest, const std::string& metadata) {
   w.put(static_cast<std::uint64_t>(metadata.size()));
   w.put_all(forest.categorical());
   w.put_all(forest.bias());
+  w.put_all(forest.importances());
   w.put_all(depth);
   w.put_all(n_nodes);
   w.put_all(tests);
@@ -160,7 +161,8 @@ Forest from_bytes(const std::string& bytes, std::string& metadata) {
   Reader r(bytes.data() + sizeof kMagic, body - sizeof kMagic);
   const auto version = r.get<std::uint32_t>();
   if (version != kVersion)
-    corrupt("its version is " + std::to_string(version) + ", this rlshare reads version 1");
+    corrupt("its version is " + std::to_string(version) + ", this rlshare reads version " +
+            std::to_string(kVersion));
   std::uint64_t stored;
   std::memcpy(&stored, bytes.data() + body, 8);
   if (stored != checksum(bytes.data(), body))
@@ -182,6 +184,9 @@ Forest from_bytes(const std::string& bytes, std::string& metadata) {
     if (c > 1) corrupt("a feature is neither numeric nor categorical");
   const auto bias = r.get_all<float>(n_outputs);
   check_finite(bias, "its biases");
+  const auto importances = r.get_all<double>(std::uint64_t{3} * n_features);
+  for (double v : importances)
+    if (!(v >= 0.0 && std::isfinite(v))) corrupt("its importances are not finite and >= 0");
   const auto depth = r.get_all<std::uint8_t>(n_trees);
   const auto n_nodes = r.get_all<std::uint32_t>(greedy ? n_trees : 0);
   const auto tests = r.get_all<Test>(greedy ? 0 : n_tests);
@@ -222,6 +227,7 @@ Forest from_bytes(const std::string& bytes, std::string& metadata) {
   }
   if (at != n_tests || leaf_at != leaves.size())
     corrupt("its trees have fewer tests or leaves than its header says");
+  forest.set_importances(importances);
   metadata.assign(text.begin(), text.end());
   return forest;
 }

@@ -2,7 +2,7 @@
 //
 // Layout (all integers unsigned, little-endian; floats IEEE binary32; no padding):
 //   magic         8 bytes  "RLSHARE\x1a"
-//   version       u32      1
+//   version       u32      2
 //   growth        u32      0 oblivious, 1 greedy
 //   n_features    u32      >= 1
 //   n_outputs     u32      >= 1
@@ -12,6 +12,7 @@
 //   n_metadata    u64      bytes
 //   categorical   u8  [n_features]        0 or 1
 //   bias          f32 [n_outputs]
+//   importances   f64 [3, n_features]     gain, cover, split; finite and >= 0
 //   depth         u8  [n_trees]           <= 16
 //   n_nodes       u32 [n_trees]           greedy only: nodes of each tree
 //   tests         (feature u32, threshold f32) [n_tests]                       oblivious

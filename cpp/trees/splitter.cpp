@@ -8,12 +8,16 @@
 namespace rlshare {
 namespace {
 
-struct Standardisation {
-  double mean = 0.0, scale = 1.0;
-};
+double power_of_two_near(float largest) {
+  int exponent = 0;
+  std::frexp(largest, &exponent);
+  return std::ldexp(1.0, std::clamp(exponent, -100, 100));
+}
+
+}  // namespace
 
 // (g - mean) / (std_{n-1} + 1e-8), std = 0 when n = 1.
-Standardisation standardise(const Gradients& g, std::size_t output) {
+Channels::Standardisation Channels::standardise(const Gradients& g, std::size_t output) {
   double sum = 0.0, weight = 0.0, squares = 0.0;
   for (std::size_t i = 0; i < g.n_rows; ++i) {
     sum += double(g.weight(i, output)) * g.values[i * g.n_outputs + output];
@@ -30,16 +34,9 @@ Standardisation standardise(const Gradients& g, std::size_t output) {
   return {mean, 1.0 / (std + 1e-8)};
 }
 
-double power_of_two_near(float largest) {
-  int exponent = 0;
-  std::frexp(largest, &exponent);
-  return std::ldexp(1.0, std::clamp(exponent, -100, 100));
-}
-
-}  // namespace
-
-Channels::Channels(const Gradients& g, Score score)
-    : n_outputs(g.n_outputs), weights(g.weight_kind) {
+void Channels::fill(const Gradients& g, Score score) {
+  n_outputs = g.n_outputs;
+  weights = g.weight_kind;
   const std::size_t n_weights = weights == WeightKind::none      ? 0
                                 : weights == WeightKind::per_row ? 1
                                                                  : n_outputs;
@@ -47,20 +44,21 @@ Channels::Channels(const Gradients& g, Score score)
   width = round_up(n_channels, kChannelPad);
   values.assign(g.n_rows * width, 0.f);
 
-  std::vector<Standardisation> per_output(n_outputs);
+  per_output_.assign(n_outputs, {});
+  unit = 1.0;
   if (score == Score::l2) {
-    for (std::size_t c = 0; c < n_outputs; ++c) per_output[c] = standardise(g, c);
+    for (std::size_t c = 0; c < n_outputs; ++c) per_output_[c] = standardise(g, c);
   } else {
     float largest = 0.f;
     for (std::size_t i = 0; i < g.n_rows * n_outputs; ++i)
       largest = std::max(largest, std::fabs(g.values[i]));
     if (largest > 0.f) unit = power_of_two_near(largest);
-    for (Standardisation& s : per_output) s.scale = 1.0 / unit;
+    for (Standardisation& s : per_output_) s.scale = 1.0 / unit;
   }
   for (std::size_t i = 0; i < g.n_rows; ++i) {
     float* out = values.data() + i * width;
     for (std::size_t c = 0; c < n_outputs; ++c) {
-      const Standardisation& s = per_output[c];
+      const Standardisation& s = per_output_[c];
       const double z = (g.values[i * n_outputs + c] - s.mean) * s.scale;
       out[c] = static_cast<float>(g.weight(i, c) * z);
     }
@@ -69,11 +67,11 @@ Channels::Channels(const Gradients& g, Score score)
   }
 }
 
-void Channels::sum(const std::uint32_t* rows, std::size_t n, float* total) const {
-  std::vector<double> sums(n_channels, 0.0);
+void Channels::sum(const std::uint32_t* rows, std::size_t n, float* total) {
+  sums_.assign(n_channels, 0.0);
   for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t c = 0; c < n_channels; ++c) sums[c] += values[rows[i] * width + c];
-  for (std::size_t c = 0; c < n_channels; ++c) total[c] = static_cast<float>(sums[c]);
+    for (std::size_t c = 0; c < n_channels; ++c) sums_[c] += values[rows[i] * width + c];
+  for (std::size_t c = 0; c < n_channels; ++c) total[c] = static_cast<float>(sums_[c]);
 }
 
 // With weights of many magnitudes the difference total - left would lose a side whose weights are

@@ -30,14 +30,22 @@ struct Gradients {
 // The l2 score sees gradients standardised per output; the cosine score sees them divided by
 // `unit`, a power of two near the largest, which is exact and keeps squares within float32.
 struct Channels {
-  Channels(const Gradients& gradients, Score score);
+  void fill(const Gradients& gradients, Score score);
+  void sum(const std::uint32_t* rows, std::size_t n, float* total);  // total: [n_channels]
 
-  std::size_t n_outputs, n_channels, width;
-  WeightKind weights;
+  std::size_t n_outputs = 0, n_channels = 0, width = 0;
+  WeightKind weights = WeightKind::none;
   double unit = 1.0;
   std::vector<float> values;  // [n_rows, width]
 
-  void sum(const std::uint32_t* rows, std::size_t n, float* total) const;  // total: [n_channels]
+ private:
+  struct Standardisation {
+    double mean = 0.0, scale = 1.0;
+  };
+  static Standardisation standardise(const Gradients& g, std::size_t output);
+
+  std::vector<Standardisation> per_output_;
+  std::vector<double> sums_;
 };
 
 struct SplitRule {

@@ -15,7 +15,13 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from rlshare.policies.compaction import TreeBudget
-from rlshare.policies.heads import Columns, Head, build_ensemble, n_policy_columns
+from rlshare.policies.heads import (
+    Columns,
+    Head,
+    build_ensemble,
+    n_policy_columns,
+    params_of_columns,
+)
 from rlshare.policies.observations import TreeFeatures
 from rlshare.policies.options import Rate, clip_norm, learning_rate, tree_params
 from rlshare.trees import BoostedTrees
@@ -41,7 +47,8 @@ class GBTPolicy(ActorCriticPolicy):
         action_space: of the environment.
         lr_schedule: learning rate of the algorithm over the remaining progress, 1 to 0.
         use_sde: state-dependent exploration; trees cannot, False.
-        tree: fields of :class:`rlshare.trees.TreeParams`; ``bins="rollout"`` needs
+        tree: fields of :class:`rlshare.trees.TreeParams`; the outputs of ``monotonic`` are the
+            policy's columns (logits or means), then the value; ``bins="rollout"`` needs
             ``rollout_buffer_class=TreeRolloutBuffer`` (``DictTreeRolloutBuffer`` for Dict).
         policy_lr: rate of the policy's columns: a number, ``{"init": a, "stop": b, "T": n}`` for
             a linear change within n boosting steps, or a list with one rate a step.
@@ -126,10 +133,24 @@ class GBTPolicy(ActorCriticPolicy):
             clip_norm("max_value_grad_norm", max_value_grad_norm),
         )
         params = tree_params(self._options["tree"], self.features_extractor.categorical)
-        heads = {"shared": [policy, value]} if shared else {"policy": [policy], "value": [value]}
-        self.trees = nn.ModuleDict(
-            {name: build_ensemble(part, self.features_dim, params) for name, part in heads.items()}
-        )
+        if params.monotonic and budget:
+            raise ValueError(
+                "tree_budget must be None with monotonic constraints, which a compaction would "
+                f"not keep, got {tree_budget}"
+            )
+        for feature, output, _ in params.monotonic or ():
+            if output > policy.n_columns:
+                raise ValueError(
+                    "monotonic outputs must be columns of the policy, then the value, in "
+                    f"[0, {policy.n_columns}], got {output} for feature {feature}"
+                )
+        self.trees = nn.ModuleDict()
+        if shared:
+            self.trees["shared"] = build_ensemble([policy, value], self.features_dim, params)
+        else:
+            for name, first, head in (("policy", 0, policy), ("value", policy.n_columns, value)):
+                own = params_of_columns(params, first, head.n_columns)
+                self.trees[name] = build_ensemble([head], self.features_dim, own)
         self.action_net = Columns(0, policy.n_columns)
         self.value_net = Columns(-1, None)  # type: ignore[assignment]
         self._build_mlp_extractor()

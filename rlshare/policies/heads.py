@@ -1,7 +1,7 @@
 """Heads of a tree policy: which columns of an ensemble belong to the actor and the critic."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,16 @@ def n_policy_columns(action_space: spaces.Space[Any]) -> int:
     if isinstance(action_space, spaces.MultiDiscrete):
         return int(np.sum(action_space.nvec))
     return get_action_dim(action_space)
+
+
+def params_of_columns(params: TreeParams, first: int, n_columns: int) -> TreeParams:
+    """Return the params of an ensemble with columns [first, first + n_columns) of theta."""
+    monotonic = [
+        (feature, output - first, sign)
+        for feature, output, sign in params.monotonic or ()
+        if first <= output < first + n_columns
+    ]
+    return replace(params, monotonic=monotonic or None)
 
 
 def build_ensemble(heads: Sequence[Head], n_features: int, params: TreeParams) -> TreeEnsemble:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,7 +86,7 @@ class BoostedTrees:
         if device != "cpu":
             raise ValueError(f"device must be cpu, the only back end built so far, got {device!r}")
         params = params or TreeParams()
-        checks.features(params, n_features)
+        checks.shape(params, n_features, n_outputs)
         if params.random_state is None and (params.subsample < 1 or params.colsample < 1):
             params = replace(params, random_state=secrets.randbits(32))
         categorical = params.categorical or ()
@@ -269,32 +269,72 @@ class BoostedTrees:
             l2=p.l2_regularization,
             feature_weights=feature_weights.tolist(),
             rates=rates.tolist(),
+            monotonic=list(p.monotonic or ()),
             n_threads=self.n_threads or 0,
         )
 
-    def fit(self, X: Any, y: ArrayLike, n_trees: int) -> BoostedTrees:
-        """Grow n_trees trees on the squared error ``|F(X) - y|^2 / 2`` and return self.
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        n_trees: int,
+        eval_set: tuple[Any, ArrayLike] | None = None,
+        early_stopping_rounds: int | None = None,
+    ) -> BoostedTrees:
+        """Grow up to n_trees trees on the squared error ``|F(X) - y|^2 / 2`` and return self.
 
         Args:
             X: observations [n, n_features].
             y: targets [n, n_outputs], or [n] where there is one output.
             n_trees: boosting steps.
+            eval_set: (X, y) to validate on, for early stopping.
+            early_stopping_rounds: stop once so many trees did not lower the mean error on
+                eval_set, and keep the trees up to its minimum; needs eval_set.
 
         Raises:
-            ValueError: for wrong shapes or non-finite targets.
+            ValueError: for wrong shapes, non-finite targets, or one of eval_set and
+                early_stopping_rounds without the other; the model is then as it was.
         """
         if n_trees < 0:
             raise ValueError(f"n_trees must be >= 0, got {n_trees}")
+        if (eval_set is None) != (early_stopping_rounds is None):
+            raise ValueError(
+                "eval_set and early_stopping_rounds must be given together, got "
+                f"{'no ' if eval_set is None else ''}eval_set and "
+                f"early_stopping_rounds={early_stopping_rounds!r}"
+            )
         F = self.predict(X)
-        target = np.asarray(y, np.float32)
-        target = target[:, None] if target.ndim == 1 and self.n_outputs == 1 else target
-        if target.shape != F.shape:
-            raise ValueError(f"y must have shape {list(F.shape)}, got {list(target.shape)}")
+        target = checks.targets(y, len(F), self.n_outputs)
+        validation = _Validation(self, eval_set, early_stopping_rounds)
         codes = self.bin(X)
         for _ in range(n_trees):
             self.step(codes, F - target)
             self.predict(X, self.n_trees - 1, self.n_trees, out=F)
+            if validation.over():
+                break
+        validation.rewind()
         return self
+
+    def feature_importances(
+        self, kind: Literal["gain", "cover", "split"] = "gain"
+    ) -> NDArray[np.float64]:
+        """Return what every feature was worth in the trees grown so far [n_features].
+
+        Compacted trees count as they were grown. The numbers are sums, not shares.
+
+        Args:
+            kind: "gain", the score that splits on the feature gained over not splitting; "cover",
+                the rows they parted (an oblivious level parts all rows of its batch); "split",
+                their number.
+
+        Raises:
+            ValueError: for another kind.
+        """
+        kinds = ("gain", "cover", "split")
+        if kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(kinds)}, got {kind!r}")
+        sums = np.array(self._forest.importances).reshape(3, self.n_features)
+        return np.asarray(sums[kinds.index(kind)])
 
     def compact(
         self,
@@ -321,8 +361,14 @@ class BoostedTrees:
             Whether the model was compacted.
 
         Raises:
-            ValueError: where 1 <= n_kept <= n_oldest <= n_compactable does not hold, or X is empty.
+            ValueError: where 1 <= n_kept <= n_oldest <= n_compactable does not hold, X is empty, or
+                the model has monotonic constraints, which refitted leaves would not keep.
         """
+        if self.params.monotonic:
+            raise ValueError(
+                "a model with monotonic constraints cannot be compacted, got "
+                f"{len(self.params.monotonic)} of them"
+            )
         if not 1 <= n_kept <= n_oldest <= self.n_compactable:
             raise ValueError(
                 "n_kept and n_oldest must obey 1 <= n_kept <= n_oldest <= n_compactable = "
@@ -474,3 +520,49 @@ class BoostedTrees:
         restored = self.from_bytes(state["bytes"], n_threads=state["n_threads"])
         restored._schedules = state["schedules"]
         self.__dict__.update(restored.__dict__)
+
+
+class _Validation:
+    """The error of a model on other rows while it is fitted, and the way back to its minimum."""
+
+    def __init__(
+        self, model: BoostedTrees, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
+    ) -> None:
+        self._model = model
+        self._rounds = 0 if rounds is None else checks.positive("early_stopping_rounds", rounds)
+        if eval_set is None:
+            return
+        if len(eval_set) != 2:
+            raise ValueError(f"eval_set must be a pair (X, y), got {len(eval_set)} items")
+        self._X = eval_set[0]
+        self._F = model.predict(self._X)
+        if len(self._F) == 0:
+            raise ValueError("eval_set must have at least one row, got none")
+        self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
+        self._least = self._error()
+        self._mark()
+
+    def _error(self) -> float:
+        return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
+
+    def _mark(self) -> None:
+        model = self._model
+        self._best = model.n_trees, model.n_steps_done, model._forest.importances
+
+    def over(self) -> bool:
+        """Take the newest tree into account; return whether the error has long been rising."""
+        if not self._rounds:
+            return False
+        self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
+        error = self._error()
+        if error < self._least:
+            self._least = error
+            self._mark()
+        return self._model.n_trees - self._best[0] >= self._rounds
+
+    def rewind(self) -> None:
+        """Drop the trees beyond the minimum, as if they had never been grown."""
+        if self._rounds:
+            n_trees, self._model.n_steps_done, importances = self._best
+            self._model._forest.truncate(n_trees)
+            self._model._forest.importances = importances

@@ -11,8 +11,8 @@ from rlshare.trees.params import TreeParams
 FloatArray = NDArray[np.float32]
 
 
-def features(params: TreeParams, n_features: int) -> None:
-    """Check that params fit the number of features."""
+def shape(params: TreeParams, n_features: int, n_outputs: int) -> None:
+    """Check that params fit the numbers of features and outputs."""
     if params.feature_weights is not None and len(params.feature_weights) != n_features:
         raise ValueError(
             f"feature_weights must hold one weight a feature, {n_features}, "
@@ -21,6 +21,12 @@ def features(params: TreeParams, n_features: int) -> None:
     for index in params.categorical or ():
         if index >= n_features:
             raise ValueError(f"categorical must be in [0, {n_features}), got {index}")
+    for feature, output, _ in params.monotonic or ():
+        if feature >= n_features or output >= n_outputs:
+            raise ValueError(
+                f"monotonic must have features in [0, {n_features}) and outputs in "
+                f"[0, {n_outputs}), got ({feature}, {output})"
+            )
 
 
 def bias(values: ArrayLike | None, n_outputs: int) -> FloatArray:
@@ -84,4 +90,23 @@ def tree_weights(values: ArrayLike, n_trees: int) -> FloatArray:
         raise ValueError(
             f"tree_weights must be {n_trees} finite numbers, got shape {list(out.shape)}"
         )
+    return out
+
+
+def positive(name: str, value: int) -> int:
+    """Return an integer >= 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+    return int(value)
+
+
+def targets(values: ArrayLike, n: int, n_outputs: int, name: str = "y") -> FloatArray:
+    """Return targets of shape [n, n_outputs]; [n] will do where there is one output."""
+    with np.errstate(over="ignore"):
+        out = np.asarray(values, np.float32)
+    out = out[:, None] if out.ndim == 1 and n_outputs == 1 else out
+    if out.shape != (n, n_outputs):
+        raise ValueError(f"{name} must have shape {[n, n_outputs]}, got {list(out.shape)}")
+    if not np.isfinite(out).all():
+        raise ValueError(f"{name} must be finite in float32, got {out[~np.isfinite(out)][0]}")
     return out

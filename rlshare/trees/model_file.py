@@ -48,7 +48,7 @@ class Metadata:
             )
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"its metadata is damaged: {error!r}") from error
-        checks.features(metadata.params, forest.n_features)
+        checks.shape(metadata.params, forest.n_features, len(forest.bias))
         if not metadata._fits(forest):
             raise ValueError("its metadata does not fit its trees")
         return metadata

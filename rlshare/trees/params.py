@@ -40,7 +40,10 @@ class TreeParams:
         colsample: share of features, in (0, 1], drawn for each tree.
         feature_weights: one number >= 0 a feature, multiplied onto its scores; 0 excludes it.
         categorical: indices of categorical features, whose tests are equalities.
-        monotonic: not available yet; None.
+        monotonic: (feature, output, sign) triples: F of the output never falls (sign 1) or never
+            rises (sign -1) while the numeric feature rises and the others stay; None for none.
+            As in XGBoost, a value between the means of a split's sides bounds all leaves below.
+            A missing value goes left, and is outside of the guarantee.
         random_state: seed of subsample and colsample; None draws one when the model is made.
 
     Raises:
@@ -59,7 +62,7 @@ class TreeParams:
     colsample: float = 1.0
     feature_weights: Sequence[float] | None = None
     categorical: Sequence[int] | None = None
-    monotonic: None = None
+    monotonic: Sequence[tuple[int, int, int]] | None = None
     random_state: int | None = None
 
     def __post_init__(self) -> None:
@@ -74,11 +77,6 @@ class TreeParams:
         self._set("l2_regularization", _number("l2_regularization", self.l2_regularization))
         for name in ("subsample", "colsample"):
             self._set(name, _share(name, getattr(self, name)))
-        if self.monotonic is not None:
-            raise ValueError(
-                f"monotonic constraints are not available yet: monotonic must be None, "
-                f"got {self.monotonic!r}"
-            )
         if self.random_state is not None:
             self._set("random_state", _integer("random_state", self.random_state, 0, 2**63 - 1))
         if self.feature_weights is not None:
@@ -87,6 +85,8 @@ class TreeParams:
         if self.categorical is not None:
             indices = {_integer("categorical", index, 0, 2**31 - 1) for index in self.categorical}
             self._set("categorical", tuple(sorted(indices)))
+        if self.monotonic is not None:
+            self._set("monotonic", _constraints(self.monotonic, self.categorical or ()))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for everybody else
@@ -102,6 +102,27 @@ def _integer(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
         raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
     return int(value)
+
+
+def _constraints(
+    triples: Sequence[Sequence[int]], categorical: Sequence[int]
+) -> tuple[tuple[int, int, int], ...]:
+    signs: dict[tuple[int, int], int] = {}
+    for triple in triples:
+        if not isinstance(triple, (tuple, list)) or len(triple) != 3 or triple[2] not in (1, -1):
+            raise ValueError(
+                f"monotonic must hold (feature, output, sign) triples, sign 1 or -1, got {triple!r}"
+            )
+        feature, output = (_integer("monotonic", index, 0, 2**31 - 1) for index in triple[:2])
+        if feature in categorical:
+            raise ValueError(
+                f"monotonic features must be numeric, got feature {feature}, which is categorical"
+            )
+        if signs.setdefault((feature, output), int(triple[2])) != triple[2]:
+            raise ValueError(
+                f"monotonic must give a feature and output one sign, got both for {feature, output}"
+            )
+    return tuple(sorted((f, o, sign) for (f, o), sign in signs.items()))
 
 
 def _number(name: str, value: Any) -> float:

@@ -277,12 +277,39 @@ def test_unknown_tree_keys_are_refused_with_the_nearest() -> None:
         ({"policy_lr": -0.1}, "policy_lr must be finite and >= 0, got -0.1"),
         ({"log_std_lr": float("nan")}, "log_std_lr must be finite and >= 0, got nan"),
         ({"value_lr": {"init": -1.0, "stop": 0, "T": 1}}, "rate must be .*>= 0, got -1.0"),
-        ({"tree": {"monotonic": [1]}}, "monotonic"),
+        ({"tree": {"monotonic": [1]}}, "monotonic must hold .* triples"),
+        ({"tree": {"monotonic": [(0, 3, 1)]}}, r"then the value, in \[0, 2\], got 3"),
+        ({"tree": {"monotonic": [(3, 0, 1)]}}, r"features in \[0, 3\)"),
+        ({"tree": {"monotonic": [(0, 0, 1)]}, "tree_budget": 50}, "tree_budget must be None with"),
     ],
 )
 def test_options_that_break_their_rule_are_refused(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         policy(**kwargs)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_monotonic_columns_are_the_policys_then_the_values(shared: bool) -> None:
+    """More of the first observation: never fewer logits for action 1, never less value."""
+    model = PPO(
+        "GBTPolicy", make_vec_env(ContextualBandit, 4, seed=0), n_steps=64, batch_size=64,
+        n_epochs=4, seed=0, device="cpu",
+        policy_kwargs={
+            "shared": shared, "policy_lr": 0.3, "value_lr": 0.3,
+            "tree": {"monotonic": [(0, 1, 1), (0, 3, 1), (2, 2, -1)]},
+        },
+    )  # fmt: skip
+    model.learn(2048)
+    low = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = model.policy.extract_features(low)
+        for feature, column, sign in [(0, 1, 1), (0, 3, 1), (2, 2, -1)]:
+            high = low.clone()
+            high[:, feature] += torch.rand(500, generator=torch.Generator().manual_seed(1))
+            rise = sign * (model.policy.extract_features(high) - before)
+            assert (rise[:, column] >= 0).all()
+            assert (rise[:, column] > 0).any()
+            assert (rise[:, 0] < 0).any()  # free to fall
 
 
 def test_there_is_no_parameter_vector() -> None:

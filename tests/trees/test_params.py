@@ -33,7 +33,13 @@ WRONG_PARAMS: list[tuple[dict[str, Any], str]] = [
     ({"feature_weights": [1, np.nan, 1]}, r"feature_weights must be .*>= 0, got nan"),
     ({"categorical": [-1]}, r"categorical must be .*got -1"),
     ({"categorical": [0.5]}, r"categorical must be .*got 0\.5"),
-    ({"monotonic": [1, 0, 0]}, r"monotonic .*None"),
+    ({"monotonic": [1, 0, 0]}, r"monotonic must hold .* triples, sign 1 or -1, got 1"),
+    ({"monotonic": [(0, 0, 2)]}, r"sign 1 or -1, got \(0, 0, 2\)"),
+    ({"monotonic": [(0, 0)]}, r"triples, .*got \(0, 0\)"),
+    ({"monotonic": [(-1, 0, 1)]}, r"monotonic must be an integer .*got -1"),
+    ({"monotonic": [(0, 0.5, 1)]}, r"monotonic must be an integer .*got 0\.5"),
+    ({"monotonic": [(0, 0, 1), (0, 0, -1)]}, r"one sign, got both for \(0, 0\)"),
+    ({"monotonic": [(1, 0, 1)], "categorical": [1]}, r"must be numeric, got feature 1"),
     ({"random_state": -1}, r"random_state must be .*got -1"),
 ]
 
