@@ -80,8 +80,7 @@ class Grower {
 
   // Monotonic constraints. Bounds are kept per node and constraint, constraint by constraint.
   Sum sum(const LevelNode& node, std::size_t output) const;
-  void find_ordered(std::size_t feature, std::size_t node,
-                    std::vector<std::uint8_t>& ordered) const;
+  const std::vector<std::uint8_t>& find_ordered(std::size_t feature, std::size_t node) const;
   void bound_children(std::size_t node, const Split& split, const LevelNode& left,
                       const LevelNode& right);
 
@@ -192,13 +191,12 @@ void Grower::score_level(const Visit& visit) {
 Split Grower::best_of_level() {
   sums_.assign(alive_.size(), 0.f);
   score_level([&](std::size_t f, std::size_t k, const float* scores) {
-    static thread_local std::vector<std::uint8_t> ordered;
-    find_ordered(f, k, ordered);
     float* sum = sums_.data() + first_candidate_[f];
-    for (std::size_t j = 0; j < n_candidates(f); ++j) {
-      const bool unsplit = !ordered.empty() && !ordered[j] && scores[j] > kMinusInf;
-      sum[j] += unsplit ? unsplit_[k] : scores[j];
-    }
+    const std::size_t n = n_candidates(f);
+    for (std::size_t j = 0; j < n; ++j) sum[j] += scores[j];
+    const std::vector<std::uint8_t>& ordered = find_ordered(f, k);
+    for (std::size_t j = 0; j < ordered.size(); ++j)
+      if (!ordered[j] && scores[j] > kMinusInf) sum[j] += unsplit_[k] - scores[j];
   });
   Split best;
   for (std::size_t f : active_) {
@@ -217,8 +215,7 @@ const std::vector<Split>& Grower::best_of_nodes() {
   const std::size_t d = codes_->features.size();
   per_feature_.assign(level_.size() * d, {});
   score_level([&](std::size_t f, std::size_t k, const float* scores) {
-    static thread_local std::vector<std::uint8_t> ordered;
-    find_ordered(f, k, ordered);
+    const std::vector<std::uint8_t>& ordered = find_ordered(f, k);
     const std::uint8_t* alive = alive_.data() + first_candidate_[f];
     Split best;
     for (std::size_t j = 0; j < n_candidates(f); ++j) {
@@ -311,10 +308,12 @@ void Grower::record_gain(const Split& split, double parent, std::size_t n_rows) 
 
 // ordered[j]: whether candidate j leaves the node's two sides in the order that every constraint on
 // the feature demands; empty where there is none. Gradients point the other way than F.
-void Grower::find_ordered(std::size_t feature, std::size_t node,
-                          std::vector<std::uint8_t>& ordered) const {
-  ordered.clear();
+const std::vector<std::uint8_t>& Grower::find_ordered(std::size_t feature, std::size_t node) const {
+  static const std::vector<std::uint8_t> none;
+  if (n_constraints() == 0) return none;
+  static thread_local std::vector<std::uint8_t> ordered;
   static thread_local std::vector<Sum> codes;
+  ordered.clear();
   for (std::size_t m = 0; m < n_constraints(); ++m) {
     const Monotonic& constraint = params_->monotonic[m];
     if (constraint.feature != feature) continue;
@@ -339,6 +338,7 @@ void Grower::find_ordered(std::size_t feature, std::size_t node,
       if (constraint.sign * difference < 0.0) ordered[j] = 0;
     }
   }
+  return ordered;
 }
 
 // Appends the bounds of a node's children to next_bounds_. On a constrained feature a value between

@@ -16,39 +16,64 @@ from rlshare.trees import BoostedTrees
 MAX_VALUE_ERROR = 0.2  # see Report
 KEPT_SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the replaced trees, tried in this order
 
-_MAX_ROWS = 32_768
-_MAX_BYTES = 2**28
+_MAX_RECENT = 32_768
+_MAX_HISTORY = 16_384
+_MAX_BYTES = 2**28  # of all rows
 _BLOCK = 256  # consecutive rows resemble each other: they are held out together
 _MIN_ROWS = 4 * _BLOCK
 _HOPELESS = 16  # half of the trees in place of an eighth lowers the KL less than fourfold
 
 
-class RecentRows:
-    """The last observations acted on, as features [n, n_features], oldest first."""
+class ActedRows:
+    """Observations acted on, as features: the last ones, and a thin selection of all before.
+
+    The last ones alone would let a compaction forget what the agent has learnt to avoid.
+    """
 
     def __init__(self) -> None:
-        self._batches: list[NDArray[Any]] = []
-        self._n_rows = 0
+        self._recent: list[NDArray[Any]] = []
+        self._history: list[NDArray[Any]] = []  # every _stride-th batch before the recent ones
+        self._stride = 1
+        self._n_forgotten = 0  # batches that are recent no more
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return self._n_rows
+        return sum(len(x) for x in (*self._history, *self._recent))
 
     def add(self, x: NDArray[Any]) -> None:
-        """Append ``x`` [n, n_features] and forget what is too old."""
-        self._batches.append(x.copy())
-        self._n_rows += len(x)
-        if self._n_rows >= 2 * _capacity(x):
-            self._batches = [self.array().copy()]
-            self._n_rows = len(self._batches[0])
+        """Append a batch ``x`` [n, n_features], and forget or thin out what is too much."""
+        share = min(1.0, _MAX_BYTES / (x[0].nbytes * (_MAX_RECENT + _MAX_HISTORY)))
+        self._recent.append(x.copy())
+        if len(self._recent) * len(x) < max(share * _MAX_RECENT, _MIN_ROWS):
+            return
+        half = len(self._recent) // 2
+        for old in self._recent[:half]:
+            if self._n_forgotten % self._stride == 0:
+                self._history.append(old)
+            self._n_forgotten += 1
+        self._recent = self._recent[half:]
+        while len(self._history) * len(x) > max(share * _MAX_HISTORY, _MIN_ROWS):
+            self._history = self._history[::2]
+            self._stride *= 2
 
-    def array(self) -> NDArray[Any]:
-        """Return the rows."""
-        return np.concatenate(self._batches)[-_capacity(self._batches[0]) :]
+    def blocks(self) -> list[NDArray[Any]]:
+        """Return all rows, recent and earlier, in blocks [<= 256, n_features] of neighbours."""
+        parts = (np.concatenate(batches) for batches in (self._history, self._recent) if batches)
+        return [part[i : i + _BLOCK] for part in parts for i in range(0, len(part), _BLOCK)]
 
+    def state(self) -> dict[str, Any]:
+        """Return what ``restore`` needs."""
+        return {
+            "recent": list(self._recent),
+            "history": list(self._history),
+            "stride": self._stride,
+            "n_forgotten": self._n_forgotten,
+        }
 
-def _capacity(x: NDArray[Any]) -> int:
-    return min(_MAX_ROWS, max(_MIN_ROWS, _MAX_BYTES // int(x[0].nbytes)))
+    def restore(self, state: dict[str, Any]) -> None:
+        """Undo ``state``."""
+        self._recent, self._history = list(state["recent"]), list(state["history"])
+        self._stride, self._n_forgotten = state["stride"], state["n_forgotten"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +94,8 @@ class TreeBudget:
 
     Where an ensemble has more, the oldest are replaced by an eighth, a fourth or half of them
     (:meth:`rlshare.trees.BoostedTrees.compact`), so many that max_trees / 2 to 3/4 remain. They
-    are refitted on three quarters of the last observations acted on, and the change of the policy
-    and the value is measured on the other quarter. The first that keeps the mean KL divergence
+    are refitted on three quarters of the observations acted on, the last ones and a selection of
+    all before, and the change of the policy and the value is measured on the other quarter. The first that keeps the mean KL divergence
     within ``max_kl`` and the value's error within a fifth (see :class:`Report`) is accepted; if
     none does, the ensemble stays as it is until it has grown by a quarter.
 
@@ -89,20 +114,17 @@ class TreeBudget:
             raise ValueError(f"compaction_max_kl must be > 0, got {max_kl!r}")
         self.max_trees = max_trees
         self.max_kl = max_kl
-        self.rows = RecentRows()
+        self.rows = ActedRows()
         self.reports: dict[int, Report] = {}  # ensemble -> last attempt before this rollout
         self._retry_at: dict[int, int] = {}  # ensemble -> trees from which to try again
 
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs to go on as if it had not stopped."""
-        rows = [self.rows.array()] if len(self.rows) else []
-        return {"rows": rows, "retry_at": dict(self._retry_at)}
+        return {"rows": self.rows.state(), "retry_at": dict(self._retry_at)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Undo ``state``."""
-        self.rows = RecentRows()
-        for x in state["rows"]:
-            self.rows.add(x)
+        self.rows.restore(state["rows"])
         self._retry_at = dict(state["retry_at"])
 
     def enforce(
@@ -132,9 +154,9 @@ class TreeBudget:
         n_oldest: int,
         distribution: Callable[[Tensor], Distribution],
     ) -> bool:
-        rows = self.rows.array()
-        held_out = np.arange(len(rows)) // _BLOCK % 4 == 3
-        fitted, measured = rows[~held_out], rows[held_out]
+        blocks = self.rows.blocks()
+        fitted = np.concatenate([block for i, block in enumerate(blocks) if i % 4 != 3])
+        measured = np.concatenate(blocks[3::4])
         before = [trees.predict(measured) for trees in ensembles]
 
         def accept(candidate: BoostedTrees) -> bool:

@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import configure
 
 from rlshare.policies import DictTreeRolloutBuffer, GBTPolicy, TreeRolloutBuffer
 from rlshare.policies.callbacks import TreeCallback
-from rlshare.policies.compaction import RecentRows, TreeBudget
+from rlshare.policies.compaction import ActedRows, TreeBudget
 
 BUDGET = 60
 
@@ -110,8 +110,7 @@ def test_the_reported_change_is_that_of_the_policy_on_rows_not_fitted_on() -> No
     assert isinstance(policy, GBTPolicy)
     assert policy.budget is not None
     policy.budget.max_trees = BUDGET
-    rows = policy.budget.rows.array()
-    held_out = torch.as_tensor(rows[np.arange(len(rows)) // 256 % 4 == 3])
+    held_out = torch.as_tensor(np.concatenate(policy.budget.rows.blocks()[3::4]))
     with torch.no_grad():
         before = copy.copy(policy.get_distribution(held_out))
         old_values = policy.predict_values(held_out).numpy()
@@ -203,37 +202,51 @@ def test_bad_options(options: dict[str, Any], message: str) -> None:
         PPO("GBTPolicy", "CartPole-v1", policy_kwargs=options)
 
 
-class TestRecentRows:
-    def test_the_newest_rows_in_order(self) -> None:
-        rows = RecentRows()
-        for k in range(0, 100_000, 8):
+class TestActedRows:
+    def test_the_last_rows_and_a_selection_of_all_before(self) -> None:
+        rows = ActedRows()
+        for k in range(0, 1_000_000, 8):
             rows.add(np.arange(k, k + 8)[:, None])
-        kept = rows.array()
-        assert len(kept) == 32_768
-        np.testing.assert_array_equal(kept[:, 0], np.arange(100_000 - 32_768, 100_000))
-        assert len(rows) < 2 * 32_768
+        kept = np.concatenate(rows.blocks())[:, 0]
+        assert len(kept) == len(rows) == len(set(kept))
+        assert 16_384 + 8_192 <= len(kept) <= 32_768 + 16_384
+        np.testing.assert_array_equal(kept[-16_384:], np.arange(1_000_000 - 16_384, 1_000_000))
+        assert (np.diff(kept) > 0).all()
+        history = kept[kept < 1_000_000 - 40_000].reshape(-1, 8)[:, 0]
+        assert len(set(np.diff(history))) == 1  # evenly over all time
+        assert history[0] == 0
+
+    def test_blocks_are_neighbours(self) -> None:
+        rows = ActedRows()
+        for k in range(0, 5000, 100):
+            rows.add(np.arange(k, k + 100)[:, None])
+        blocks = rows.blocks()
+        assert [len(block) for block in blocks] == [256] * 19 + [136]
+        np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(5000))
 
     def test_wide_rows_are_fewer(self) -> None:
-        rows = RecentRows()
-        for _ in range(40):
-            rows.add(np.zeros((64, 2**15), np.float32))
-        assert rows.array().nbytes <= 2**28
+        rows = ActedRows()
+        for _ in range(200):
+            rows.add(np.zeros((64, 2**13), np.float32))
+        assert sum(block.nbytes for block in rows.blocks()) <= 2**28
 
     def test_rows_are_copied(self) -> None:
-        rows, x = RecentRows(), np.zeros((2, 1))
+        rows, x = ActedRows(), np.zeros((2, 1))
         rows.add(x)
         x[:] = 1
-        assert (rows.array() == 0).all()
+        assert (rows.blocks()[0] == 0).all()
 
     def test_state_round_trip(self) -> None:
-        first = TreeBudget(100, 0.01)
-        for k in range(0, 50_000, 1000):
+        first, second = TreeBudget(100, 0.01), TreeBudget(100, 0.01)
+        for k in range(0, 80_000, 1000):
             first.rows.add(np.full((1000, 1), k))
-        second = TreeBudget(100, 0.01)
-        second.restore(pickle.loads(pickle.dumps(first.state())))
+        state = first.state()
+        second.restore(state)
         for budget in (first, second):
-            budget.rows.add(np.full((20_000, 1), -1))
-        np.testing.assert_array_equal(first.rows.array(), second.rows.array())
+            for _ in range(20):
+                budget.rows.add(np.full((1000, 1), -1))
+        for ours, theirs in zip(first.rows.blocks(), second.rows.blocks(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
         empty = TreeBudget(100, 0.01)
         empty.restore(TreeBudget(100, 0.01).state())
         assert len(empty.rows) == 0
