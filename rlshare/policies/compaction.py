@@ -14,14 +14,14 @@ from torch import Tensor
 from rlshare.trees import BoostedTrees
 
 MAX_VALUE_ERROR = 0.2  # see Report
-KEPT_SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the replaced trees, tried in this order
+KEPT_SHARES = (1 / 4, 1 / 2)  # of the replaced trees, tried in this order
 
-_MAX_RECENT = 32_768
+_MAX_RECENT = 49_152
 _MAX_HISTORY = 16_384
 _MAX_BYTES = 2**28  # of all rows
 _BLOCK = 256  # consecutive rows resemble each other: they are held out together
 _MIN_ROWS = 4 * _BLOCK
-_HOPELESS = 16  # half of the trees in place of an eighth lowers the KL less than fourfold
+_HOPELESS = 8  # half of the trees in place of a fourth does not lower the KL even threefold
 
 
 class ActedRows:
@@ -92,8 +92,8 @@ class Report:
 class TreeBudget:
     """Keeps every ensemble of a policy near ``max_trees`` trees.
 
-    Where an ensemble has more, the oldest are replaced by an eighth, a fourth or half of them
-    (:meth:`rlshare.trees.BoostedTrees.compact`), so many that max_trees / 2 to 3/4 remain. They
+    Where an ensemble has more, the oldest are replaced by a fourth or half of them
+    (:meth:`rlshare.trees.BoostedTrees.compact`), so many that 5/8 or 3/4 of max_trees remain. They
     are refitted on three quarters of the observations acted on, the last ones and a selection of
     all before, and the change of the policy and the value is measured on the other quarter. The first that keeps the mean KL divergence
     within ``max_kl`` and the value's error within a fifth (see :class:`Report`) is accepted; if

@@ -209,10 +209,10 @@ class TestActedRows:
             rows.add(np.arange(k, k + 8)[:, None])
         kept = np.concatenate(rows.blocks())[:, 0]
         assert len(kept) == len(rows) == len(set(kept))
-        assert 16_384 + 8_192 <= len(kept) <= 32_768 + 16_384
-        np.testing.assert_array_equal(kept[-16_384:], np.arange(1_000_000 - 16_384, 1_000_000))
+        assert 24_576 + 8_192 <= len(kept) <= 49_152 + 16_384
+        np.testing.assert_array_equal(kept[-24_576:], np.arange(1_000_000 - 24_576, 1_000_000))
         assert (np.diff(kept) > 0).all()
-        history = kept[kept < 1_000_000 - 40_000].reshape(-1, 8)[:, 0]
+        history = kept[kept < 1_000_000 - 50_000].reshape(-1, 8)[:, 0]
         assert len(set(np.diff(history))) == 1  # evenly over all time
         assert history[0] == 0
 

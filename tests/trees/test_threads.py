@@ -60,6 +60,38 @@ def test_instruction_sets_are_bit_equal(shape: Any, grow_policy: str, score: str
     assert len(set(results)) == 1
 
 
+@pytest.mark.parametrize("grow_policy", GROWTH)
+@pytest.mark.parametrize("categorical", [[], [0]])
+@pytest.mark.parametrize(("d", "n_outputs"), [(1, 1), (5, 3), (31, 4), (33, 5), (70, 9)])
+def test_predictions_are_bit_equal_whatever_the_rows_and_depths(
+    grow_policy: str, categorical: list[int], d: int, n_outputs: int
+) -> None:
+    """Trees of every depth side by side, so that no group of tests ends where a tree does."""
+    model = BoostedTrees(d, n_outputs, TreeParams(grow_policy=grow_policy, categorical=categorical))  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    for k in range(150):
+        settings = {"max_depth": int(rng.integers(0, 9)), "grow_policy": grow_policy}
+        model.params = TreeParams(categorical=categorical, **settings)  # type: ignore[arg-type]
+        X, G = batch(60, d, n_outputs, seed=k)
+        X[:, 0] = np.round(X[:, 0])
+        model.step(X, G)
+    X, _ = batch(70, d, n_outputs, seed=999)
+    X[:, 0] = np.round(X[:, 0])
+    X[::7, -1] = np.nan if d > 1 else 3.0
+    weights = rng.random(150)
+    force_isa("scalar")
+    expected = np.concatenate([model.predict(row[None]) for row in X])
+    weighted = model.predict(X, tree_weights=weights)
+    for isa in supported_isas():
+        force_isa(isa)
+        for n in (1, 2, 4, 5, 16, 17, 64, 70):
+            np.testing.assert_array_equal(model.predict(X[:n]), expected[:n])
+            parts = model.predict(X[:n], 0, 37)
+            model.predict(X[:n], 37, out=parts)
+            np.testing.assert_array_equal(parts, expected[:n])
+        np.testing.assert_array_equal(model.predict(X, tree_weights=weights), weighted)
+
+
 @pytest.mark.parametrize("per_output", [False, True])
 def test_instruction_sets_are_bit_equal_with_weights(per_output: bool) -> None:
     X, G = batch(400, 3, 5)
