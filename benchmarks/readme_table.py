@@ -55,11 +55,22 @@ def rate(values: pd.Series) -> str:
     return "" if values.isna().all() else f"{values.median():,.0f}"
 
 
+PEERS = {"gbrl": "gbrl", "xgboost": "xgboost", "lightgbm_one_output": "lightgbm, one output"}
+
+
 def speed_table(results: pd.DataFrame) -> list[str]:
-    """Return a Markdown table, one row a figure."""
-    lines = ["| one call, one thread | rlshare | gbrl 1.1.9 | ratio |", "|---|---|---|---|"]
-    for row in results.itertuples():
-        lines.append(f"| {row.figure} | {row.rlshare:g} | {row.gbrl:g} | {row.ratio}x |")
+    """Return a Markdown table, one row a figure; peers with their ratio to rlshare."""
+    lines = [
+        f"| one call | rlshare | {' | '.join(PEERS.values())} |",
+        "|---|---|" + "---|" * len(PEERS),
+    ]
+    ratios = [c for c in results if c.startswith("ratio_")]
+    for row in results.to_dict("records"):
+        cells = [row["figure"], f"**{row['rlshare']:.3g}**"]
+        for peer, ratio in zip(PEERS, ratios, strict=True):
+            here = pd.notna(row[peer])
+            cells.append(f"{row[peer]:.3g} ({row[ratio]:.3g}x)" if here else "")
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 

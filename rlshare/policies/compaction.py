@@ -93,11 +93,12 @@ class TreeBudget:
     """Keeps every ensemble of a policy near ``max_trees`` trees.
 
     Where an ensemble has more, the oldest are replaced by a fourth or half of them
-    (:meth:`rlshare.trees.BoostedTrees.compact`), so many that 5/8 or 3/4 of max_trees remain. They
-    are refitted on three quarters of the observations acted on, the last ones and a selection of
-    all before, and the change of the policy and the value is measured on the other quarter. The first that keeps the mean KL divergence
-    within ``max_kl`` and the value's error within a fifth (see :class:`Report`) is accepted; if
-    none does, the ensemble stays as it is until it has grown by a quarter.
+    (:meth:`rlshare.trees.BoostedTrees.compact`), so that 5/8 or 3/4 of max_trees remain. They are
+    refitted on three quarters of the observations acted on, the last ones and a selection of all
+    before, and the change of the policy and the value is measured on the other quarter. The first
+    that keeps the mean KL divergence within ``max_kl`` and the value's error within a fifth (see
+    :class:`Report`) is accepted; if neither does, the ensemble stays as it is until it has grown
+    by a quarter.
 
     Args:
         max_trees: trees an ensemble may have, >= 16.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rlshare.trees.target import TargetTrees
 
 FloatArray = NDArray[np.float32]
+Mark = tuple[int, int, list[float]]
 
 
 class Codes:
@@ -336,6 +337,16 @@ class BoostedTrees:
         sums = np.array(self._forest.importances).reshape(3, self.n_features)
         return np.asarray(sums[kinds.index(kind)])
 
+    def _mark(self) -> Mark:
+        """Return where the model is, for ``_rewind`` after further steps."""
+        return self.n_trees, self.n_steps_done, self._forest.importances
+
+    def _rewind(self, mark: Mark) -> None:
+        """Drop the trees grown since a mark, as if they had never been."""
+        n_trees, self.n_steps_done, importances = mark
+        self._forest.truncate(n_trees)
+        self._forest.importances = importances
+
     def compact(
         self,
         X: Any,
@@ -539,15 +550,10 @@ class _Validation:
         if len(self._F) == 0:
             raise ValueError("eval_set must have at least one row, got none")
         self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
-        self._least = self._error()
-        self._mark()
+        self._least, self._best = self._error(), model._mark()
 
     def _error(self) -> float:
         return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
-
-    def _mark(self) -> None:
-        model = self._model
-        self._best = model.n_trees, model.n_steps_done, model._forest.importances
 
     def over(self) -> bool:
         """Take the newest tree into account; return whether the error has long been rising."""
@@ -556,13 +562,10 @@ class _Validation:
         self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
         error = self._error()
         if error < self._least:
-            self._least = error
-            self._mark()
+            self._least, self._best = error, self._model._mark()
         return self._model.n_trees - self._best[0] >= self._rounds
 
     def rewind(self) -> None:
         """Drop the trees beyond the minimum, as if they had never been grown."""
         if self._rounds:
-            n_trees, self._model.n_steps_done, importances = self._best
-            self._model._forest.truncate(n_trees)
-            self._model._forest.importances = importances
+            self._model._rewind(self._best)

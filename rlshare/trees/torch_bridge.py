@@ -22,6 +22,7 @@ from rlshare.trees import BoostedTrees, Codes
 Features = NDArray[Any]
 Rows = NDArray[np.int64]
 Grads = NDArray[np.float32]
+Batch = tuple[Features | Codes, Rows | None, Grads]
 
 
 class GradClip(NamedTuple):
@@ -148,7 +149,7 @@ class TreeEnsemble(nn.Module):
         super().train(mode)
         return self
 
-    def batch(self, reduction: str) -> tuple[Features | Codes, Rows | None, Grads] | None:
+    def batch(self, reduction: str) -> Batch | None:
         """Return what the next tree is fitted to: (source, rows, per-sample gradients [n, D]).
 
         None if no forward pass has received a gradient.
@@ -301,10 +302,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
             scale = float(self.param_groups[0]["lr"]) / self.lr
             t = self.ensembles[0].trees.n_steps_done
             started = time.perf_counter()
-            for ensemble, batch in zip(self.ensembles, batches, strict=True):
-                if batch is not None:
-                    source, rows, grads = batch
-                    ensemble.trees.step(source, grads, rows=rows, lr_scale=scale)
+            self._grow(batches, scale)
             self.fit_seconds += time.perf_counter() - started
             self.n_fits += any(batch is not None for batch in batches)
             rate = self.torch_lr(t) if callable(self.torch_lr) else self.torch_lr
@@ -313,6 +311,21 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for ensemble in self.ensembles:
                 ensemble.clear_tape()
         return loss
+
+    def _grow(self, batches: Sequence[Batch | None], scale: float) -> None:
+        """Grow one tree in every ensemble with a batch, or, where one refuses, in none."""
+        grown = []
+        try:
+            for ensemble, batch in zip(self.ensembles, batches, strict=True):
+                if batch is not None:
+                    source, rows, grads = batch
+                    mark = ensemble.trees._mark()
+                    ensemble.trees.step(source, grads, rows=rows, lr_scale=scale)
+                    grown.append((ensemble.trees, mark))
+        except ValueError:
+            for trees, mark in grown:
+                trees._rewind(mark)
+            raise
 
     def _check_torch_gradients(self) -> None:
         for group in self.param_groups:

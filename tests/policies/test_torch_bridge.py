@@ -149,6 +149,21 @@ def test_a_bad_gradient_changes_nothing(bad: float) -> None:
     assert first.trees.n_trees == 0
 
 
+def test_a_step_that_the_second_ensemble_refuses_changes_neither() -> None:
+    """Its rate times its gradient is beyond float32."""
+    first, second = ensemble(), ensemble(learning_rate=1e30)
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = BoostingOptimizer([first, second], torch.optim.Adam([weight], lr=1.0))
+    squared_error(first).backward()
+    optimizer.step()
+    before = grown(first), grown(second)
+    ((first(X).mean() + second(X).sum() * 1e20) * weight).sum().backward()
+    with pytest.raises(ValueError, match="must fit float32"):
+        optimizer.step()
+    assert (grown(first), grown(second)) == before
+    assert weight.item() == 1.0
+
+
 def test_a_bad_torch_gradient_changes_nothing() -> None:
     module = ensemble()
     weight = torch.nn.Parameter(torch.ones(1))
