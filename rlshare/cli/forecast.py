@@ -1,6 +1,7 @@
 """What a run will grow: trees, memory, and what acting will cost at the end."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -43,35 +44,43 @@ def boosting_steps(recipe: Recipe[Any]) -> int:
     return rollouts * n_epochs * minibatches
 
 
-def forecast(recipe: Recipe[Any], observation_space: spaces.Space[Any], n_outputs: int) -> Forecast:
-    """Estimate a run's ensemble by growing and timing a small one of the same shape.
+def forecast(
+    recipe: Recipe[Any], observation_space: spaces.Space[Any], n_outputs: Sequence[int]
+) -> Forecast:
+    """Estimate a run's ensembles by growing and timing small ones of the same shape.
 
     Args:
         recipe: settings of the run.
         observation_space: of one environment.
-        n_outputs: columns of the ensemble, policy and value together.
+        n_outputs: columns of each ensemble.
     """
     from rlshare.trees import BoostedTrees, TreeParams
 
     tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
-    params = TreeParams(**(tree | {"categorical": None, "feature_weights": None, "bins": "batch"}))
+    changes = {"categorical": None, "feature_weights": None, "monotonic": None, "bins": "batch"}
+    params = TreeParams(**(tree | changes))
     n_features = max(1, spaces.flatdim(observation_space))
-    small = BoostedTrees(n_features, n_outputs, params)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(128, n_features)).astype(np.float32)
-    empty = small.nbytes
-    n_trees = 100
-    for _ in range(n_trees):
-        small.step(X, rng.normal(size=(128, n_outputs)).astype(np.float32))
     rows = np.ascontiguousarray(X[: recipe.n_envs])
-    seconds = min(_seconds(small, rows) for _ in range(5))
-    ensembles = 1 if recipe.policy_kwargs.shared in (None, True) else 2
     grown = boosting_steps(recipe)
     budget = recipe.policy_kwargs.tree_budget or grown
-    trees = min(grown, budget) * ensembles
-    megabytes = (small.nbytes - empty) / n_trees * trees / 1e6
+    trees = min(grown, budget)
+    n_trees = 100
+    n_bytes, seconds = 0.0, 0.0
+    for columns in n_outputs:
+        small = BoostedTrees(n_features, columns, params)
+        empty = small.nbytes
+        for _ in range(n_trees):
+            small.step(X, rng.normal(size=(128, columns)).astype(np.float32))
+        n_bytes += (small.nbytes - empty) * trees / n_trees
+        seconds += min(_seconds(small, rows) for _ in range(5)) * trees / n_trees
     return Forecast(
-        trees, budget < grown, megabytes, 1e3 * seconds * trees / n_trees, recipe.n_envs
+        trees=trees * len(n_outputs),
+        bounded=budget < grown,
+        megabytes=n_bytes / 1e6,
+        acting_ms=1e3 * seconds,
+        n_envs=recipe.n_envs,
     )
 
 

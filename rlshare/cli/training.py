@@ -85,7 +85,7 @@ class Training:
         if self.args.policy != "gbt":
             return None
         policy = cast("GBTPolicy", self.model.policy)
-        n_outputs = sum(ensemble.n_outputs for ensemble in policy.ensembles)
+        n_outputs = [ensemble.n_outputs for ensemble in policy.ensembles]
         return str(forecast(self.recipe, self.env.observation_space, n_outputs))
 
     def run(self) -> Outcome:

@@ -138,12 +138,11 @@ class TreeBudget:
             distribution: of the actions, from theta [n, D].
         """
         self.reports.clear()
-        if len(self.rows) < _MIN_ROWS:
-            return
         for k, trees in enumerate(ensembles):
+            if trees.n_trees <= max(self.max_trees, self._retry_at.get(k, 0)):
+                continue
             n_oldest = min(trees.n_compactable, trees.n_trees - self.max_trees // 2)
-            over = trees.n_trees > self.max_trees and trees.n_trees >= self._retry_at.get(k, 0)
-            if not over or n_oldest < 1:
+            if n_oldest < 1 or len(self.rows) < _MIN_ROWS:
                 continue
             if not self._compact(ensembles, k, n_oldest, distribution):
                 self._retry_at[k] = trees.n_trees * 5 // 4
