@@ -37,8 +37,8 @@ class ActedRows:
         self._n_forgotten = 0  # batches that are recent no more
 
     def __len__(self) -> int:
-        """Return the number of rows."""
-        return sum(len(x) for x in (*self._history, *self._recent))
+        """Return the number of recent rows."""
+        return sum(len(x) for x in self._recent)
 
     def add(self, x: NDArray[Any]) -> None:
         """Append a batch ``x`` [n, n_features], and forget or thin out what is too much."""
@@ -56,10 +56,11 @@ class ActedRows:
             self._history = self._history[::2]
             self._stride *= 2
 
-    def blocks(self) -> list[NDArray[Any]]:
-        """Return all rows, recent and earlier, in blocks [<= 256, n_features] of neighbours."""
-        parts = (np.concatenate(batches) for batches in (self._history, self._recent) if batches)
-        return [part[i : i + _BLOCK] for part in parts for i in range(0, len(part), _BLOCK)]
+    def split(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return the rows to fit on, and every fourth block of the recent ones to measure on."""
+        recent = np.concatenate(self._recent)
+        held_out = np.arange(len(recent)) // _BLOCK % 4 == 3
+        return np.concatenate([*self._history, recent[~held_out]]), recent[held_out]
 
     def state(self) -> dict[str, Any]:
         """Return what ``restore`` needs."""
@@ -94,8 +95,8 @@ class TreeBudget:
 
     Where an ensemble has more, the oldest are replaced by a fourth or half of them
     (:meth:`rlshare.trees.BoostedTrees.compact`), so that 5/8 or 3/4 of max_trees remain. They are
-    refitted on three quarters of the observations acted on, the last ones and a selection of all
-    before, and the change of the policy and the value is measured on the other quarter. The first
+    refitted on the last observations acted on and a selection of all before, and the change of the
+    policy and the value is measured on a quarter of the last ones, which is held out. The first
     that keeps the mean KL divergence within ``max_kl`` and the value's error within a fifth (see
     :class:`Report`) is accepted; if neither does, the ensemble stays as it is until it has grown
     by a quarter.
@@ -154,9 +155,7 @@ class TreeBudget:
         n_oldest: int,
         distribution: Callable[[Tensor], Distribution],
     ) -> bool:
-        blocks = self.rows.blocks()
-        fitted = np.concatenate([block for i, block in enumerate(blocks) if i % 4 != 3])
-        measured = np.concatenate(blocks[3::4])
+        fitted, measured = self.rows.split()
         before = [trees.predict(measured) for trees in ensembles]
 
         def accept(candidate: BoostedTrees) -> bool:

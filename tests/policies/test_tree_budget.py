@@ -110,7 +110,7 @@ def test_the_reported_change_is_that_of_the_policy_on_rows_not_fitted_on() -> No
     assert isinstance(policy, GBTPolicy)
     assert policy.budget is not None
     policy.budget.max_trees = BUDGET
-    held_out = torch.as_tensor(np.concatenate(policy.budget.rows.blocks()[3::4]))
+    held_out = torch.as_tensor(policy.budget.rows.split()[1])
     with torch.no_grad():
         before = copy.copy(policy.get_distribution(held_out))
         old_values = policy.predict_values(held_out).numpy()
@@ -207,34 +207,36 @@ class TestActedRows:
         rows = ActedRows()
         for k in range(0, 1_000_000, 8):
             rows.add(np.arange(k, k + 8)[:, None])
-        kept = np.concatenate(rows.blocks())[:, 0]
-        assert len(kept) == len(rows) == len(set(kept))
+        fitted, measured = (part[:, 0] for part in rows.split())
+        assert not set(fitted) & set(measured)
+        kept = np.sort([*fitted, *measured])
         assert 24_576 + 8_192 <= len(kept) <= 49_152 + 16_384
         np.testing.assert_array_equal(kept[-24_576:], np.arange(1_000_000 - 24_576, 1_000_000))
-        assert (np.diff(kept) > 0).all()
         history = kept[kept < 1_000_000 - 50_000].reshape(-1, 8)[:, 0]
         assert len(set(np.diff(history))) == 1  # evenly over all time
         assert history[0] == 0
+        assert measured.min() > 1_000_000 - 50_000
 
-    def test_blocks_are_neighbours(self) -> None:
+    def test_rows_are_held_out_in_blocks_of_neighbours(self) -> None:
         rows = ActedRows()
         for k in range(0, 5000, 100):
             rows.add(np.arange(k, k + 100)[:, None])
-        blocks = rows.blocks()
-        assert [len(block) for block in blocks] == [256] * 19 + [136]
-        np.testing.assert_array_equal(np.concatenate(blocks)[:, 0], np.arange(5000))
+        fitted, measured = rows.split()
+        expected = [row for row in range(5000) if row // 256 % 4 == 3]
+        np.testing.assert_array_equal(measured[:, 0], expected)
+        np.testing.assert_array_equal(np.sort([*fitted[:, 0], *expected]), np.arange(5000))
 
     def test_wide_rows_are_fewer(self) -> None:
         rows = ActedRows()
         for _ in range(200):
             rows.add(np.zeros((64, 2**13), np.float32))
-        assert sum(block.nbytes for block in rows.blocks()) <= 2**28
+        assert sum(part.nbytes for part in rows.split()) <= 2**28
 
     def test_rows_are_copied(self) -> None:
         rows, x = ActedRows(), np.zeros((2, 1))
         rows.add(x)
         x[:] = 1
-        assert (rows.blocks()[0] == 0).all()
+        assert (rows.split()[0] == 0).all()
 
     def test_state_round_trip(self) -> None:
         first, second = TreeBudget(100, 0.01), TreeBudget(100, 0.01)
@@ -245,7 +247,7 @@ class TestActedRows:
         for budget in (first, second):
             for _ in range(20):
                 budget.rows.add(np.full((1000, 1), -1))
-        for ours, theirs in zip(first.rows.blocks(), second.rows.blocks(), strict=True):
+        for ours, theirs in zip(first.rows.split(), second.rows.split(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
         empty = TreeBudget(100, 0.01)
         empty.restore(TreeBudget(100, 0.01).state())
