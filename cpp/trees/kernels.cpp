@@ -334,7 +334,7 @@ template <std::size_t kFours, bool kInRegisters>
 void oblivious_row(const ObliviousView& view, const float* x, std::size_t begin, std::size_t end,
                    float* acc) {
   const Row<kInRegisters> row(x, view.n_features);
-  constexpr std::size_t kTogether = 64, kMaxDepth = 16;
+  constexpr std::size_t kTogether = 512, kMaxDepth = 16;
   const std::size_t fours = (view.n_outputs + 3) / 4;
   std::uint64_t bits[kTogether * kMaxDepth / 64 + 1];  // from the last test's, the lowest, on
   Float4 sum[kFours ? kFours : 1];

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 Mark = tuple[int, int, list[float]]
+_FLOAT32 = np.dtype(np.float32)
 
 
 class Codes:
@@ -163,7 +164,7 @@ class BoostedTrees:
         shape = (len(encoded), self.n_outputs)
         with_bias = out is None and start == 0
         if out is None:
-            out = np.empty(shape, np.float32) if with_bias else np.zeros(shape, np.float32)
+            out = np.empty(shape, _FLOAT32) if with_bias else np.zeros(shape, _FLOAT32)
         elif out.shape != shape or out.dtype != np.float32 or not out.flags.carray:
             raise ValueError(
                 f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "
