@@ -58,6 +58,11 @@ def rate(values: pd.Series) -> str:
 PEERS = {"gbrl": "gbrl", "xgboost": "xgboost", "lightgbm_one_output": "lightgbm, one output"}
 
 
+def short(value: float) -> str:
+    """Return three digits, and all digits before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def speed_table(results: pd.DataFrame) -> list[str]:
     """Return a Markdown table, one row a figure; peers with their ratio to rlshare."""
     lines = [
@@ -66,10 +71,10 @@ def speed_table(results: pd.DataFrame) -> list[str]:
     ]
     ratios = [c for c in results if c.startswith("ratio_")]
     for row in results.to_dict("records"):
-        cells = [row["figure"], f"**{row['rlshare']:.3g}**"]
+        cells = [row["figure"], f"**{short(row['rlshare'])}**"]
         for peer, ratio in zip(PEERS, ratios, strict=True):
             here = pd.notna(row[peer])
-            cells.append(f"{row[peer]:.3g} ({row[ratio]:.3g}x)" if here else "")
+            cells.append(f"{short(row[peer])} ({short(row[ratio])}x)" if here else "")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
