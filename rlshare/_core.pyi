@@ -71,3 +71,26 @@ class Forest:
     def to_bytes(self, metadata: bytes) -> bytes: ...
     @staticmethod
     def from_bytes(data: bytes) -> tuple[Forest, bytes]: ...
+
+def block(n: int) -> NDArray[np.float32]: ...
+
+class ExpertTape:
+    loss: float
+    experts: NDArray[np.int32]
+    gates: NDArray[np.float32]
+
+class ExpertLayer:
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        n_experts: int,
+        top_k: int,
+        gate: str,
+        activation: str,
+        balance: str,
+        balance_coef: float,
+        z_coef: float,
+    ) -> None: ...
+    def forward(self, *args: Any) -> ExpertTape: ...
+    def backward(self, *args: Any) -> None: ...

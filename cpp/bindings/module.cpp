@@ -1,8 +1,18 @@
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include "../common/isa.h"
+#include "../common/thread_pool.h"
+
+void register_moe(pybind11::module_& m);
 void register_trees(pybind11::module_& m);
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of rlshare.";
+  m.def("supported_isas", &rlshare::supported_isas);
+  m.def("force_isa", &rlshare::force_isa);
+  m.def("active_isa", &rlshare::isa_name);
+  m.def("available_threads", &rlshare::available_threads);
+  register_moe(m);
   register_trees(m);
 }

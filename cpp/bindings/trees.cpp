@@ -6,11 +6,10 @@
 #include <cstring>
 #include <optional>
 
+#include "../common/thread_pool.h"
 #include "../trees/compaction.h"
 #include "../trees/grower.h"
-#include "../trees/isa.h"
 #include "../trees/serialize.h"
-#include "../trees/thread_pool.h"
 
 namespace py = pybind11;
 using namespace rlshare;
@@ -168,10 +167,6 @@ py::dict py_tree(const Forest& forest, std::size_t t) {
 }  // namespace
 
 void register_trees(py::module_& m) {
-  m.def("supported_isas", &supported_isas);
-  m.def("force_isa", &force_isa);
-  m.def("active_isa", [] { return std::string(kernels().name); });
-  m.def("available_threads", &available_threads);
   m.def("checksum", [](const py::bytes& b) {
     const std::string_view view = b;
     return checksum(view.data(), view.size());

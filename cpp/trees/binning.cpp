@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "thread_pool.h"
+#include "../common/thread_pool.h"
 
 namespace rlshare {
 namespace {

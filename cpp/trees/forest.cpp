@@ -4,8 +4,8 @@
 #include <cmath>
 #include <mutex>
 
-#include "isa.h"
-#include "thread_pool.h"
+#include "../common/thread_pool.h"
+#include "kernels.h"
 
 namespace rlshare {
 namespace {

@@ -5,7 +5,7 @@
 #include <limits>
 #include <numeric>
 
-#include "thread_pool.h"
+#include "../common/thread_pool.h"
 
 namespace rlshare {
 namespace {

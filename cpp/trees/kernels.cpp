@@ -8,8 +8,6 @@
 
 #define RLSHARE_CONCAT_(a, b) a##b
 #define RLSHARE_CONCAT(a, b) RLSHARE_CONCAT_(a, b)
-#define RLSHARE_STRING_(a) #a
-#define RLSHARE_STRING(a) RLSHARE_STRING_(a)
 
 namespace rlshare {
 namespace {
@@ -507,12 +505,8 @@ void predict_greedy(const GreedyView& view, const float* x, std::size_t rows, st
 }  // namespace
 
 extern const Kernels RLSHARE_CONCAT(kernels_, RLSHARE_ISA);
-const Kernels RLSHARE_CONCAT(kernels_, RLSHARE_ISA) = {RLSHARE_STRING(RLSHARE_ISA),
-                                                       histogram<std::uint8_t>,
-                                                       histogram<std::uint16_t>,
-                                                       transpose_sums,
-                                                       score,
-                                                       predict_oblivious,
-                                                       predict_greedy};
+const Kernels RLSHARE_CONCAT(kernels_, RLSHARE_ISA) = {
+    histogram<std::uint8_t>, histogram<std::uint16_t>, transpose_sums, score, predict_oblivious,
+    predict_greedy};
 
 }  // namespace rlshare

@@ -84,7 +84,6 @@ struct GreedyView {
 };
 
 struct Kernels {
-  const char* name;
   // hist[code] += channels[row] for the rows of one node; hist is [n_codes, width].
   void (*histogram_u8)(const std::uint8_t* codes, const std::uint32_t* rows, std::size_t n,
                        const float* channels, std::size_t width, float* hist);
@@ -103,5 +102,8 @@ struct Kernels {
   void (*predict_greedy)(const GreedyView& view, const float* x, std::size_t rows,
                          std::size_t begin, std::size_t end, float* acc);
 };
+
+// Those of the instruction set in use.
+const Kernels& kernels();
 
 }  // namespace rlshare

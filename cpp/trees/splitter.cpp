@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "isa.h"
+#include "kernels.h"
 
 namespace rlshare {
 namespace {

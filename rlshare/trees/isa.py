@@ -6,7 +6,8 @@ from rlshare import _core
 def force_isa(name: str | None) -> None:
     """Run on one of :func:`supported_isas`, or, with None, on the widest again.
 
-    Results are bit-equal on all of them: this is for tests and measurements.
+    For tests and measurements. Results of the trees are bit-equal on all of them; those of expert
+    layers differ in the last bits.
 
     Raises:
         ValueError: for an instruction set this machine lacks.
