@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "../common/thread_pool.h"
+#include "../common/blocks.h"
+#include "team.h"
 
 namespace rlshare {
 namespace {
@@ -10,11 +11,16 @@ namespace {
 // Multiply-adds below which a second thread costs more than it saves.
 constexpr std::size_t kThreadedWork = 1 << 20;
 
-// Scratch of a thread, which only grows.
+// A block that only grows.
+float* grown(Block& block, std::size_t n) {
+  if (!block || block.get_deleter().n < n) block = acquire_block(n);
+  return block.get();
+}
+
+// Scratch of a thread.
 float* scratch(std::size_t n) {
-  thread_local std::vector<float> memory;
-  if (memory.size() < n) memory.resize(n);
-  return memory.data();
+  thread_local Block memory;
+  return grown(memory, n);
 }
 
 template <typename T>
@@ -35,7 +41,8 @@ void rows_of(T* data, std::size_t width, const std::vector<std::int32_t>& index,
 struct Memory {
   std::vector<const float*> x, d_y, hidden, gradient, scaled, gate, one;
   std::vector<float*> to, to_hidden;
-  std::vector<float> gates, gradients, scaled_hidden;
+  std::vector<float> gates;
+  Block gradients, scaled_hidden;
 };
 
 Memory& memory() {
@@ -72,17 +79,15 @@ class Pass {
   void backward(std::size_t n, const float* hidden, const float* d_y, float* d_gates,
                 const ExpertGradients& out) {
     static const float one = 1;
-    m_.gradients.resize(n_pairs_ * h_);
-    m_.scaled_hidden.resize(n_pairs_ * h_);
-    const auto& gradients = m_.gradients;
-    const auto& scaled = m_.scaled_hidden;
-    const auto& gates = m_.gates;
+    float* gradients = grown(m_.gradients, n_pairs_ * h_);
+    const float* scaled = grown(m_.scaled_hidden, n_pairs_ * h_);
+    const float* gates = m_.gates.data();
     rows_of(d_y, d_, plan_.rows, m_.d_y);
     rows_of(hidden, h_, n_pairs_, m_.hidden);
-    rows_of(m_.gradients.data(), h_, n_pairs_, m_.to_hidden);
-    rows_of(gradients.data(), h_, n_pairs_, m_.gradient);
-    rows_of(scaled.data(), h_, n_pairs_, m_.scaled);
-    rows_of(gates.data(), 1, n_pairs_, m_.gate);
+    rows_of(gradients, h_, n_pairs_, m_.to_hidden);
+    rows_of(static_cast<const float*>(gradients), h_, n_pairs_, m_.gradient);
+    rows_of(scaled, h_, n_pairs_, m_.scaled);
+    rows_of(gates, 1, n_pairs_, m_.gate);
     m_.one.assign(n_pairs_, &one);
     if (out.x) rows_of(out.x, d_, plan_.rows, m_.to);
     run(
@@ -119,10 +124,10 @@ class Pass {
       }
       return;
     }
-    (parallel_for(n_experts * n_parts_, n_threads_,
-                  [&](std::size_t task) { steps(task / n_parts_, task % n_parts_); }),
+    (team_for(n_experts * n_parts_, n_threads_,
+              [&](std::size_t task) { steps(task / n_parts_, task % n_parts_); }),
      ...);
-    parallel_for(n_parts_, n_threads_, [&](std::size_t part) {
+    team_for(n_parts_, n_threads_, [&](std::size_t part) {
       for (std::size_t e = 0; e < n_experts; ++e) add(e, part);
     });
   }
@@ -156,7 +161,7 @@ class Pass {
     for (std::size_t p = begin(e) + rows.begin; p < begin(e) + rows.end; ++p)
       d_gates[plan_.places[p]] =
           kernels_.backward(experts_.activation, m_.hidden[p], m_.to_hidden[p], m_.gates[p],
-                            m_.scaled_hidden.data() + p * h_, h_) +
+                            m_.scaled_hidden.get() + p * h_, h_) +
           kernels_.dot(m_.d_y[p], experts_.b2 + e * d_, d_);
   }
 

@@ -150,13 +150,23 @@ struct Tile {
   }
 };
 
+// Lines that will be read after a panel, kColumns of them for every step of the inner index.
+struct Ahead {
+  const float* first;
+  std::size_t step;
+};
+
 // Rows [i, i + kRows) and columns from j of a times b, whose first element of column j is at b.
+// Where few rows use a panel, its products are waited for less than memory: the first block
+// fetches.
+template <bool kFetch>
 struct Times {
   const float* const* a;
   std::size_t n;
   const float* b;
   std::size_t stride;
   const Output& out;
+  Ahead ahead;
 
   template <std::size_t kRows, std::size_t kColumns, bool kPartial>
   void tile(std::size_t i, std::size_t j, std::size_t lanes) const {
@@ -164,8 +174,15 @@ struct Times {
     const float* rows[kRows];
     for (std::size_t r = 0; r < kRows; ++r) rows[r] = a[i + r];
     const float* columns = b;
-    for (std::size_t k = 0; k < n; ++k, columns += stride)
+    const float* lines = ahead.first;
+    for (std::size_t k = 0; k < n; ++k, columns += stride) {
+      if (kFetch) {
+#pragma GCC unroll 8
+        for (std::size_t c = 0; c < kColumns; ++c) __builtin_prefetch(lines + c * kLanes, 0, 2);
+        lines += ahead.step;
+      }
       tile.add([&](std::size_t r) { return rows[r][k]; }, columns);
+    }
     tile.finish(out, i, j);
   }
 };
@@ -198,15 +215,17 @@ void tile_of(const Product& product, std::size_t rows, std::size_t i, std::size_
   if constexpr (kRows > 1) tile_of<kRows - 1, kColumns, kPartial>(product, rows, i, j, lanes);
 }
 
-// All m rows of a panel of columns, in blocks of nearly equal size.
+// Rows [begin, end) of a panel of columns, in blocks of nearly equal size.
 template <std::size_t kColumns, bool kPartial, typename Product>
-void panel_of(const Product& product, std::size_t m, std::size_t j, std::size_t lanes) {
+void panel_of(const Product& product, std::size_t begin, std::size_t end, std::size_t j,
+              std::size_t lanes) {
+  const std::size_t m = end - begin;
   constexpr std::size_t most =
       kAccumulators / kColumns < kMaxRows ? kAccumulators / kColumns : kMaxRows;
   const std::size_t n_blocks = (m + most - 1) / most;
   for (std::size_t block = 0; block < n_blocks; ++block) {
-    const std::size_t i = block * m / n_blocks;
-    tile_of<most, kColumns, kPartial>(product, (block + 1) * m / n_blocks - i, i, j, lanes);
+    const std::size_t i = begin + block * m / n_blocks;
+    tile_of<most, kColumns, kPartial>(product, begin + (block + 1) * m / n_blocks - i, i, j, lanes);
   }
 }
 
@@ -228,34 +247,40 @@ void panels(Columns columns, std::size_t widest, Panel panel) {
 }
 
 template <typename Product>
-void panel_of(const Product& product, std::size_t m, std::size_t j, std::size_t width,
-              std::size_t lanes) {
-  if (width == 8) return panel_of<8, false>(product, m, j, lanes);
-  if (width == 4) return panel_of<4, false>(product, m, j, lanes);
-  if (width == 2) return panel_of<2, false>(product, m, j, lanes);
-  if (lanes == kLanes) return panel_of<1, false>(product, m, j, lanes);
-  panel_of<1, true>(product, m, j, lanes);
+void panel_of(const Product& product, std::size_t begin, std::size_t end, std::size_t j,
+              std::size_t width, std::size_t lanes) {
+  if (width == 8) return panel_of<8, false>(product, begin, end, j, lanes);
+  if (width == 4) return panel_of<4, false>(product, begin, end, j, lanes);
+  if (width == 2) return panel_of<2, false>(product, begin, end, j, lanes);
+  if (lanes == kLanes) return panel_of<1, false>(product, begin, end, j, lanes);
+  panel_of<1, true>(product, begin, end, j, lanes);
 }
 
+// With at most this many rows a panel is read once or a few times, where it lies.
+constexpr std::size_t kFewRows = 3 * kMaxRows;
+
+// to[k, c] = b[k, c], and the next panel fetched meanwhile.
 void copy(Matrix b, std::size_t columns, std::size_t n, float* to) {
   for (std::size_t k = 0; k < n; ++k)
-    for (std::size_t c = 0; c < columns; c += kLanes)
+    for (std::size_t c = 0; c < columns; c += kLanes) {
+      __builtin_prefetch(b.data + k * b.stride + columns + c, 0, 2);
       store(to + k * columns + c, load(b.data + k * b.stride + c));
+    }
 }
-
-// Panels read by more blocks than this are worth a copy without gaps.
-constexpr std::size_t kBlocksToCopy = 3;
 
 void times(const float* const* a, std::size_t m, std::size_t n, Matrix b, Columns columns,
            const Output& out, float* panel) {
   if (m == 0) return;
   panels(columns, width_for(m), [&](std::size_t j, std::size_t width, std::size_t lanes) {
-    Matrix from = {b.data + j, b.stride};
-    if (m > kBlocksToCopy * kMaxRows && lanes == kLanes) {
-      copy(from, width * kLanes, n, panel);
-      from = {panel, width * kLanes};
+    const Matrix from = {b.data + j, b.stride};
+    const std::size_t n_columns = width * kLanes;
+    if (m > kFewRows && lanes == kLanes) {
+      copy(from, n_columns, n, panel);
+      panel_of(Times<false>{a, n, panel, n_columns, out, {}}, 0, m, j, width, lanes);
+    } else {
+      const Ahead ahead = {from.data + n_columns, b.stride};
+      panel_of(Times<true>{a, n, from.data, b.stride, out, ahead}, 0, m, j, width, lanes);
     }
-    panel_of(Times{a, n, from.data, from.stride, out}, m, j, width, lanes);
   });
 }
 
@@ -313,15 +338,30 @@ void times_transpose(const float* const* a, std::size_t m, std::size_t n, Matrix
   panels(columns, width_for(m), [&](std::size_t j, std::size_t width, std::size_t lanes) {
     const std::size_t n_columns = (width - 1) * kLanes + lanes;
     transpose({b.data + j * b.stride, b.stride}, n_columns, n, panel);
-    panel_of(Times{a, n, panel, n_columns, out}, m, j, width, lanes);
+    if (m > kFewRows) {
+      panel_of(Times<false>{a, n, panel, n_columns, out, {}}, 0, m, j, width, lanes);
+    } else {
+      const Ahead ahead = {b.data + (j + n_columns) * b.stride, n_columns};
+      panel_of(Times<true>{a, n, panel, n_columns, out, ahead}, 0, m, j, width, lanes);
+    }
   });
 }
 
+// Up to so many inner rows fit the innermost cache: whole rows of the result are then written in
+// turn, else panels of it.
+constexpr std::size_t kRowsInCache = 128;
+
 void transpose_times(const float* const* a, const float* const* b, std::size_t n, std::size_t m,
                      Columns columns, float* out, std::size_t stride) {
-  panels(columns, width_for(m), [&](std::size_t j, std::size_t width, std::size_t lanes) {
-    panel_of(TransposeTimes{a, b, n, out, stride}, m, j, width, lanes);
-  });
+  const TransposeTimes product = {a, b, n, out, stride};
+  const std::size_t widest = width_for(m);
+  const std::size_t most = n <= kRowsInCache ? kAccumulators / widest : m;
+  for (std::size_t i = 0; i < m; i += most) {
+    const std::size_t rows = m - i < most ? m - i : most;
+    panels(columns, widest, [&](std::size_t j, std::size_t width, std::size_t lanes) {
+      panel_of(product, i, i + rows, j, width, lanes);
+    });
+  }
 }
 
 RLSHARE_INLINE float sum_of(Vector v) {
