@@ -39,10 +39,17 @@ def curve(episodes: Episodes, ends: np.ndarray) -> np.ndarray:
 
 
 def read(name: str, arm: str, folder: Path) -> tuple[dict[str, Any], Episodes, pd.DataFrame]:
-    """Return a run's row, episodes and progress."""
+    """Return a run's row, episodes and progress.
+
+    Raises:
+        SystemExit: for a run that was interrupted or is still going on.
+    """
+    run = json.loads((folder / "run.json").read_text())
+    done, wanted = (run.get("results") or {}).get("num_timesteps", 0), run["args"]["n_timesteps"]
+    if done < wanted:
+        raise SystemExit(f"{folder} is not finished: {done} of {wanted} steps")
     episodes = Episodes.read(folder)
     progress = pd.read_csv(folder / "progress.csv")
-    run = json.loads((folder / "run.json").read_text())
     steps, seconds = progress["time/total_timesteps"], progress["time/time_elapsed"]
     last = steps >= 0.9 * steps.iloc[-1]
     row = {
