@@ -1,5 +1,6 @@
 """Mixtures of experts that cost what their active experts cost. Needs torch."""
 
 from rlshare.moe.layer import MoELayer
+from rlshare.moe.telemetry import Report, Telemetry
 
-__all__ = ["MoELayer"]
+__all__ = ["MoELayer", "Report", "Telemetry"]

@@ -163,6 +163,23 @@ class MoELayer(nn.Module):
             self.b1[expert] = 0
             self.b2[expert] = 0
 
+    @torch.no_grad()
+    def revive_expert(self, expert: int, like: int, noise: float = 0.01) -> None:
+        """Make one expert nearly a copy of another, which then share the other's rows.
+
+        Args:
+            expert: whose weights and router weights are replaced.
+            like: whose weights they become.
+            noise: standard deviation of what is added, relative to that of each weight's tensor.
+        """
+        for weight in (self.w1, self.b1, self.w2, self.b2):
+            copied = weight[like]
+            spread = copied.std(unbiased=False) * noise
+            weight[expert] = copied + spread * torch.randn_like(copied)
+        rows = self.router_weight[..., like, :]
+        spread = rows.std(unbiased=False) * noise
+        self.router_weight[..., expert, :] = rows + spread * torch.randn_like(rows)
+
     def forward(
         self, x: Tensor, task: Tensor | None = None, experts: Tensor | None = None
     ) -> Tensor:

@@ -1,13 +1,58 @@
-"""Policies for Stable-Baselines3 whose parameters are not those of a network."""
+"""Policies for Stable-Baselines3: boosted trees and mixtures of experts."""
 
 import stable_baselines3  # noqa: F401  first: its import registers the aliases below
 
 from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
 from rlshare.policies.callbacks import TreeCallback
 from rlshare.policies.gbt import GBTPolicy
+from rlshare.policies.moe import (
+    MoECnnDQNPolicy,
+    MoECnnPolicy,
+    MoECnnSACPolicy,
+    MoECnnTD3Policy,
+    MoEDQNPolicy,
+    MoEPolicy,
+    MoESACPolicy,
+    MoETD3Policy,
+)
+from rlshare.policies.moe_callbacks import MoECallback, ResetDeadExperts
+from rlshare.policies.moe_extractor import MoEExtractor
 
-__all__ = ["DictTreeRolloutBuffer", "GBTPolicy", "TreeCallback", "TreeRolloutBuffer"]
+_PUBLIC = (
+    GBTPolicy,
+    TreeRolloutBuffer,
+    DictTreeRolloutBuffer,
+    TreeCallback,
+    MoEPolicy,
+    MoECnnPolicy,
+    MoESACPolicy,
+    MoECnnSACPolicy,
+    MoETD3Policy,
+    MoECnnTD3Policy,
+    MoEDQNPolicy,
+    MoECnnDQNPolicy,
+    MoEExtractor,
+    MoECallback,
+    ResetDeadExperts,
+)
+__all__ = [
+    "DictTreeRolloutBuffer",
+    "GBTPolicy",
+    "MoECallback",
+    "MoECnnDQNPolicy",
+    "MoECnnPolicy",
+    "MoECnnSACPolicy",
+    "MoECnnTD3Policy",
+    "MoEDQNPolicy",
+    "MoEExtractor",
+    "MoEPolicy",
+    "MoESACPolicy",
+    "MoETD3Policy",
+    "ResetDeadExperts",
+    "TreeCallback",
+    "TreeRolloutBuffer",
+]
 
 # Checkpoints store class paths: these must outlive the layout of the files.
-for _public in (GBTPolicy, TreeRolloutBuffer, DictTreeRolloutBuffer, TreeCallback):
+for _public in _PUBLIC:
     _public.__module__ = __name__

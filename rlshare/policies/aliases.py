@@ -1,11 +1,22 @@
-"""The alias "GBTPolicy" of Stable-Baselines3's algorithms."""
+"""The aliases of the policies in Stable-Baselines3's algorithms."""
 
 import sys
 from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from rlshare.policies.gbt import GBTPolicy
+from rlshare.policies.moe import (
+    MoECnnDQNPolicy,
+    MoECnnPolicy,
+    MoECnnSACPolicy,
+    MoECnnTD3Policy,
+    MoEDQNPolicy,
+    MoEPolicy,
+    MoESACPolicy,
+    MoETD3Policy,
+)
 
 _NO_ACTION_GRADIENT = (
     "its actor learns from the gradient of the critic with respect to the action, and trees are "
@@ -31,17 +42,34 @@ def _refusal(algorithm: str, reason: str) -> type[GBTPolicy]:
     return Refusal
 
 
-_POLICIES: dict[str, type[GBTPolicy]] = {
-    "PPO": GBTPolicy,
-    "A2C": GBTPolicy,
-    **{algorithm: _refusal(algorithm, reason) for algorithm, reason in _REASONS.items()},
+_POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
+    "GBTPolicy": {
+        "PPO": GBTPolicy,
+        "A2C": GBTPolicy,
+        **{algorithm: _refusal(algorithm, reason) for algorithm, reason in _REASONS.items()},
+    },
+    "MoEPolicy": {
+        "PPO": MoEPolicy,
+        "A2C": MoEPolicy,
+        "SAC": MoESACPolicy,
+        "TD3": MoETD3Policy,
+        "DQN": MoEDQNPolicy,
+    },
+    "MoECnnPolicy": {
+        "PPO": MoECnnPolicy,
+        "A2C": MoECnnPolicy,
+        "SAC": MoECnnSACPolicy,
+        "TD3": MoECnnTD3Policy,
+        "DQN": MoECnnDQNPolicy,
+    },
 }
 
 
 def register() -> None:
-    """Add the alias to the algorithms of Stable-Baselines3 and, if imported, of sb3_contrib."""
+    """Add the aliases to the algorithms of Stable-Baselines3 and, if imported, of sb3_contrib."""
     for package in ("stable_baselines3", "sb3_contrib"):
-        for name, policy in _POLICIES.items():
-            algorithm = getattr(sys.modules.get(package), name, None)
-            if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
-                algorithm.policy_aliases["GBTPolicy"] = policy
+        for alias, policies in _POLICIES.items():
+            for name, policy in policies.items():
+                algorithm = getattr(sys.modules.get(package), name, None)
+                if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
+                    algorithm.policy_aliases[alias] = policy

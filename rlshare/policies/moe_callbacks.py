@@ -1,0 +1,141 @@
+"""What MoE policies log and do during ``learn``."""
+
+from typing import Any
+
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import preprocess_obs
+from torch import Tensor
+
+from rlshare.moe import Telemetry
+from rlshare.moe.telemetry import DEAD_SHARE
+from rlshare.policies.moe import expert_layers
+from rlshare.policies.moe_extractor import MoEExtractor
+
+_TEXT_FORMATS = ("stdout", "log", "json", "csv")  # which cannot hold a histogram
+_ROWS_PER_REPORT = 2048
+_DRIFT_ROWS = 512
+
+
+class MoECallback(BaseCallback):
+    """Logs ``moe/<layer>/...`` for every expert layer that learns.
+
+    The scalars of :class:`rlshare.moe.Report`, and as histograms ``load_frac`` and ``gate_mean`` by
+    expert; the layers are "shared", or "pi" and "vf", "actor" and "critic", "q_net". On-policy also
+    ``router_drift``, the share of the experts of the last rollout's rows that the training on it
+    replaced by others.
+    """
+
+    def _init_callback(self) -> None:
+        self._layers = dict(expert_layers(self.model.policy))
+        self._telemetry = {name: Telemetry(e.experts) for name, e in self._layers.items()}
+        self._before: tuple[Any, dict[str, Tensor]] | None = None
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if isinstance(self.model, OnPolicyAlgorithm) and self._layers:
+            inputs = self._rows_of_rollout(self.model)
+            self._before = inputs, self._select(inputs)
+
+    def _on_rollout_start(self) -> None:
+        self._report()
+
+    def _on_training_end(self) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        for name, telemetry in self._telemetry.items():
+            if telemetry.rows < _ROWS_PER_REPORT and self._before is None:
+                continue  # off-policy a training may be one batch
+            if telemetry.rows == 0:
+                continue
+            report = telemetry.report()
+            for key, value in report.scalars().items():
+                self.logger.record(f"moe/{name}/{key}", value)
+            self.logger.record(f"moe/{name}/load_frac", report.load, exclude=_TEXT_FORMATS)
+            self.logger.record(f"moe/{name}/gate_mean", report.gate_mean, exclude=_TEXT_FORMATS)
+        if self._before is not None:
+            inputs, before = self._before
+            for name, now in self._select(inputs).items():
+                kept = (now[:, :, None] == before[name][:, None, :]).any(2).float().mean()
+                self.logger.record(f"moe/{name}/router_drift", 1 - float(kept))
+            self._before = None
+
+    def _select(self, inputs: Any) -> dict[str, Tensor]:
+        return {name: layer.select(inputs) for name, layer in self._layers.items()}
+
+    def _rows_of_rollout(self, model: OnPolicyAlgorithm) -> Any:
+        """The last observations of a rollout, preprocessed."""
+        stored = model.rollout_buffer.observations
+        space, policy = model.observation_space, model.policy
+
+        def last(array: Any) -> Tensor:
+            flat = array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:]
+            return torch.as_tensor(flat, device=model.device)
+
+        rows = {k: last(v) for k, v in stored.items()} if isinstance(stored, dict) else last(stored)
+        return preprocess_obs(rows, space, normalize_images=policy.normalize_images)
+
+
+class ResetDeadExperts(BaseCallback):
+    """Replaces experts that are hardly used by near copies of the most used one.
+
+    After a rollout's training, an expert with less than ``share`` of an even load over at least
+    ``min_rows`` rows is dead: it becomes a copy of the busiest with a little noise, and the moments
+    of the optimizer for its weights become 0.
+
+    Args:
+        share: of an even load, in (0, 1).
+        min_rows: rows between two looks.
+    """
+
+    def __init__(self, share: float = DEAD_SHARE, min_rows: int = 10_000) -> None:
+        super().__init__()
+        if not 0 < share < 1:
+            raise ValueError(f"share must be in (0, 1), got {share}")
+        self.share, self.min_rows = share, min_rows
+        self.n_resets = 0
+
+    def _init_callback(self) -> None:
+        self._seen = {
+            name: extractor.experts.statistics.counts.clone()
+            for name, extractor in expert_layers(self.model.policy)
+        }
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        for name, extractor in expert_layers(self.model.policy):
+            self._look(name, extractor)
+
+    def _look(self, name: str, extractor: MoEExtractor) -> None:
+        layer = extractor.experts
+        counts = layer.statistics.counts - self._seen[name]
+        if counts.sum() < self.min_rows * layer.top_k:
+            return
+        self._seen[name] = layer.statistics.counts.clone()
+        load = counts / counts.sum()
+        for expert in torch.nonzero(load < self.share / layer.n_experts).flatten().tolist():
+            layer.revive_expert(expert, like=int(load.argmax()))
+            self._forget(layer, expert)
+            self.n_resets += 1
+        self.logger.record(f"moe/{name}/resets", self.n_resets)
+
+    def _forget(self, layer: Any, expert: int) -> None:
+        for optimizer in _optimizers(self.model.policy):
+            for weight in (layer.w1, layer.b1, layer.w2, layer.b2):
+                for moment in optimizer.state.get(weight, {}).values():
+                    if isinstance(moment, Tensor) and moment.shape == weight.shape:
+                        moment[expert] = 0
+
+
+def _optimizers(policy: BasePolicy) -> list[torch.optim.Optimizer]:
+    """The optimizer of the policy, or those of its actor and critic."""
+    owners = [policy, *(getattr(policy, part, None) for part in ("actor", "critic"))]
+    found = [getattr(owner, "optimizer", None) for owner in owners]
+    return [optimizer for optimizer in found if optimizer is not None]
