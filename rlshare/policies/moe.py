@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import make_proba_distribution
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
@@ -219,7 +220,9 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
         return super().evaluate_actions(obs, actions)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rollout": None, "_routes": {}}
+        # the last distribution may hang on a graph, which torch neither copies nor pickles
+        fresh = make_proba_distribution(self.action_space, self.use_sde, self.dist_kwargs)
+        return {**self.__dict__, "action_dist": fresh, "_rollout": None, "_routes": {}}
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
