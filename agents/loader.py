@@ -25,7 +25,7 @@ def load_recipe(
 
     Args:
         algo: "ppo" or "a2c".
-        policy: "gbt" or "mlp".
+        policy: "gbt", "moe" or "mlp".
         env: environment id as the user wrote it.
         conf_file: YAML file of the same form used instead of the built-in recipes.
         overrides: dotted keys to replace, as from ``parse_pairs``.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt,
 from rlshare.trees import TreeParams
 
 ALGORITHMS = ("ppo", "a2c")
-POLICIES = ("gbt", "mlp")
+POLICIES = ("gbt", "moe", "mlp")
 
 
 class Settings(BaseModel):
@@ -91,6 +91,35 @@ class GBTKwargs(Settings):
     compaction_max_kl: float | None = None
 
 
+class MoESettings(Settings):
+    """Fields of ``rlshare.moe.MoELayer``, and ``width``, what goes in and out of the experts."""
+
+    width: PositiveInt | None = None
+    hidden: PositiveInt | None = None
+    n_experts: PositiveInt | None = None
+    top_k: PositiveInt | None = None
+    gate: Literal["softmax_topk", "soft_dense", "sigmoid_bias", "merge"] | None = None
+    router: Literal["features", "task", "both", "per_task"] | None = None
+    balance: Literal["entropy", "switch", "importance", "bias", "none"] | None = None
+    balance_coef: float | None = None
+    z_coef: float | None = None
+    n_shared: int | None = None
+    activation: Literal["relu", "tanh"] | None = None
+    n_tasks: int | None = None
+
+
+class MoEKwargs(Settings):
+    """``policy_kwargs`` of ``rlshare.policies.MoEPolicy``."""
+
+    moe: MoESettings = MoESettings()
+    shared: bool | None = None
+    value_lr_scale: float | None = None
+    store_routes: bool | None = None
+    net_arch: list[int] | dict[Literal["pi", "vf"], list[int]] | None = None
+    ortho_init: bool | None = None
+    log_std_init: float | None = None
+
+
 class MLPKwargs(Settings):
     """``policy_kwargs`` of SB3's MlpPolicy, with the activation by name."""
 
@@ -154,8 +183,10 @@ class A2CRecipe(Recipe[K], Generic[K]):
 
 _SCHEMAS: dict[tuple[str, str], type[Recipe[Any]]] = {
     ("ppo", "gbt"): PPORecipe[GBTKwargs],
+    ("ppo", "moe"): PPORecipe[MoEKwargs],
     ("ppo", "mlp"): PPORecipe[MLPKwargs],
     ("a2c", "gbt"): A2CRecipe[GBTKwargs],
+    ("a2c", "moe"): A2CRecipe[MoEKwargs],
     ("a2c", "mlp"): A2CRecipe[MLPKwargs],
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
@@ -33,6 +34,8 @@ def build_model(
     }
     if policy == "gbt":
         settings |= _tree_policy(recipe, env)
+    elif policy == "moe":
+        settings |= _moe_policy(recipe, env)
     else:
         settings |= _mlp_policy(recipe, env)
     # SB3 checks some arguments with assert.
@@ -67,6 +70,23 @@ def _tree_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
     is_dict = isinstance(env.observation_space, spaces.Dict)
     buffer = DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
     return {"policy": GBTPolicy, "policy_kwargs": kwargs, "rollout_buffer_class": buffer}
+
+
+def _moe_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
+    from rlshare.policies import (
+        DictTreeRolloutBuffer,
+        MoECnnPolicy,
+        MoEPolicy,
+        TreeRolloutBuffer,
+    )
+
+    kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
+    cls = MoECnnPolicy if is_image_space(env.observation_space) else MoEPolicy
+    settings: dict[str, Any] = {"policy": cls, "policy_kwargs": kwargs}
+    if kwargs.get("store_routes"):
+        is_dict = isinstance(env.observation_space, spaces.Dict)
+        settings["rollout_buffer_class"] = DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
+    return settings
 
 
 def _mlp_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:

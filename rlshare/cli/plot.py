@@ -23,10 +23,20 @@ def plot(
     window: Annotated[
         int, typer.Option("-w", "--window", min=1, help="Episodes in the running mean.")
     ] = 100,
+    experts: Annotated[
+        bool,
+        typer.Option("--experts", help="Draw the experts that the agent of one run uses instead."),
+    ] = False,
 ) -> None:
     """Draw the return of training episodes over environment steps."""
     if output.suffix.lower() != ".png":
         raise UserError(f"--output must name a .png file, got {output}")
+    if experts:
+        if len(run_dirs) != 1:
+            raise UserError(f"--experts draws one run, got {len(run_dirs)}")
+        from rlshare.cli.plot_experts import plot_experts
+
+        return plot_experts(run_dirs[0], output)
     import matplotlib
 
     matplotlib.use("Agg")

@@ -12,7 +12,9 @@ def recipes(
         str | None, typer.Argument(help="Show the settings of this environment.")
     ] = None,
     algo: Annotated[Literal["ppo", "a2c"] | None, typer.Option(help="Only this algorithm.")] = None,
-    policy: Annotated[Literal["gbt", "mlp"] | None, typer.Option(help="Only this policy.")] = None,
+    policy: Annotated[
+        Literal["gbt", "moe", "mlp"] | None, typer.Option(help="Only this policy.")
+    ] = None,
 ) -> None:
     """List the recipes, or print those of one environment as YAML for --conf-file."""
     from rlshare.agents import list_recipes

@@ -29,7 +29,8 @@ def train(
     ctx: typer.Context,
     algo: Annotated[Literal["ppo", "a2c"], typer.Option(help="Algorithm.")] = "ppo",
     policy: Annotated[
-        Literal["gbt", "mlp"], typer.Option(help="Boosted trees, or SB3's stock network.")
+        Literal["gbt", "moe", "mlp"],
+        typer.Option(help="Boosted trees, a mixture of experts, or SB3's stock network."),
     ] = "gbt",
     env: Annotated[
         str, typer.Option(help="gymnasium id, module:EnvId or file.py:Class.")

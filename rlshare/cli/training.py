@@ -185,6 +185,10 @@ class Training:
             from rlshare.policies import TreeCallback
 
             callbacks.append(TreeCallback())
+        if self.args.policy == "moe":
+            from rlshare.policies import MoECallback
+
+            callbacks.append(MoECallback())
         if self.evaluation is not None:
             callbacks.append(self.evaluation)
         # Last, so that a checkpoint holds what the others did at its step.

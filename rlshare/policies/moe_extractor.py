@@ -26,7 +26,8 @@ def moe_options(moe: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the arguments of the layer that the plain data ``moe`` gives, and their defaults.
 
     Beside those of :class:`rlshare.moe.MoELayer` without ``d``: ``width``, the features that go in
-    and out of the experts. ``width`` and ``hidden`` are 64; with tasks one expert is shared.
+    and out of the experts. ``width`` and ``hidden`` are 64, ``activation`` is "tanh" as in SB3's
+    MlpPolicy; with tasks one expert is shared.
 
     Raises:
         ValueError: for an unknown key, with the nearest known one.
@@ -37,7 +38,7 @@ def moe_options(moe: Mapping[str, Any] | None) -> dict[str, Any]:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             hint = f", did you mean {near[0]!r}?" if near else "."
             raise ValueError(f"moe has no key {key!r}{hint} Known keys: width, {', '.join(known)}")
-    options = {"width": 64, "hidden": 64, **(moe or {})}
+    options = {"width": 64, "hidden": 64, "activation": "tanh", **(moe or {})}
     options.setdefault("n_shared", 1 if options.get("n_tasks") else 0)
     return options
 
