@@ -17,6 +17,7 @@ from rlshare.policies.moe import (
 )
 from rlshare.policies.moe_callbacks import MoECallback, ResetDeadExperts
 from rlshare.policies.moe_extractor import MoEExtractor
+from rlshare.policies.moe_surgery import matched_mlp, slice_task_policy, upcycle
 
 _PUBLIC = (
     GBTPolicy,
@@ -51,6 +52,9 @@ __all__ = [
     "ResetDeadExperts",
     "TreeCallback",
     "TreeRolloutBuffer",
+    "matched_mlp",
+    "slice_task_policy",
+    "upcycle",
 ]
 
 # Checkpoints store class paths: these must outlive the layout of the files.

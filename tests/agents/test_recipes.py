@@ -18,7 +18,7 @@ ISSUE_ENVS = (
 def test_the_environments_of_the_suite_have_recipes() -> None:
     listed = set(list_recipes())
     for env in ISSUE_ENVS:
-        for algo, policy in (("ppo", "gbt"), ("ppo", "mlp")):
+        for algo, policy in (("ppo", "gbt"), ("ppo", "moe"), ("ppo", "mlp")):
             assert (algo, policy, env) in listed
     for env in ISSUE_ENVS[:6]:
         assert ("a2c", "gbt", env) in listed

@@ -102,6 +102,7 @@ def test_info_names_versions_and_instruction_sets(tmp_path: Path) -> None:
     [
         ("a2c", "gbt", "Pendulum-v1"),
         ("ppo", "mlp", "CartPole-v1"),
+        ("ppo", "moe", "CartPole-v1"),
         ("ppo", "gbt", "FrozenLake-v1"),
         ("ppo", "gbt", "HalfCheetah-v5"),
     ],
@@ -113,6 +114,23 @@ def test_combinations_train(algo: str, policy: str, env: str, tmp_path: Path) ->
     model = tmp_path / "logs" / algo / f"{env}_1" / f"{env}.zip"
     loaded = {"ppo": PPO, "a2c": A2C}[algo].load(model)
     assert loaded.num_timesteps >= 512
+
+
+def test_experts_are_drawn(tmp_path: Path) -> None:
+    pairs = ["policy_kwargs.moe.n_experts:4", "policy_kwargs.moe.top_k:2"]
+    succeeds("train", "--policy", "moe", "--hyperparams", *pairs, *TINY, cwd=tmp_path)
+    succeeds("plot", RUN, "--experts", "--output", "experts.png", cwd=tmp_path)
+    assert (tmp_path / "experts.png").read_bytes()[:4] == b"\x89PNG"
+    two = rlshare("plot", RUN, RUN, "--experts", cwd=tmp_path)
+    assert two.returncode == 2
+    assert "--experts draws one run, got 2" in two.stderr
+
+
+def test_experts_of_trees_are_not_drawn(tmp_path: Path) -> None:
+    succeeds("train", *TINY, cwd=tmp_path)
+    refused = rlshare("plot", RUN, "--experts", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "has no experts: it was trained with --policy gbt" in refused.stderr
 
 
 def test_settings_of_the_command_line_reach_the_agent(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ def train(folder: Path, seed: int, *arguments: str) -> dict[str, bytes]:
     [
         ["--policy", "gbt", "--env", "CartPole-v1", "--n-envs", "2"],
         ["--policy", "mlp", "--env", "CartPole-v1", "--n-envs", "2"],
+        ["--policy", "moe", "--env", "CartPole-v1", "--n-envs", "2"],
         ["--policy", "gbt", "--env", "Pendulum-v1", "--n-envs", "2", "--hyperparams",
          "policy_kwargs.tree.subsample:0.5"],
         ["--policy", "gbt", "--algo", "a2c", "--env", "CartPole-v1"],
     ],
-    ids=["gbt", "mlp", "gbt, Box actions, subsample", "a2c"],
+    ids=["gbt", "mlp", "moe", "gbt, Box actions, subsample", "a2c"],
 )  # fmt: skip
 def test_a_seed_fixes_everything(arguments: list[str], tmp_path: Path) -> None:
     first = train(tmp_path / "first", 7, *arguments)
