@@ -6,6 +6,15 @@ if __name__ != "rlshare.envs":
     )
 
 from rlshare.envs.factory import EnvFactory, env_name, make_env
+from rlshare.envs.multitask import MultiTask, Task, TaskReturns
 from rlshare.envs.vector import make_vec_env
 
-__all__ = ["EnvFactory", "env_name", "make_env", "make_vec_env"]
+__all__ = [
+    "EnvFactory",
+    "MultiTask",
+    "Task",
+    "TaskReturns",
+    "env_name",
+    "make_env",
+    "make_vec_env",
+]

@@ -7,6 +7,7 @@ import gymnasium as gym
 
 # id prefix -> (module that registers the ids, pip requirement)
 _SUITES = {
+    "rlshare/HalfCheetahTask": ("rlshare.envs.cheetah_tasks", "rlshare"),
     "ALE/": ("ale_py", "ale-py"),
     "MiniGrid-": ("minigrid", "minigrid"),
     "BabyAI-": ("minigrid", "minigrid"),

@@ -81,6 +81,8 @@ def _moe_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
     )
 
     kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
+    if env.has_attr("n_tasks"):
+        kwargs["moe"].setdefault("n_tasks", env.get_attr("n_tasks")[0])
     cls = MoECnnPolicy if is_image_space(env.observation_space) else MoEPolicy
     settings: dict[str, Any] = {"policy": cls, "policy_kwargs": kwargs}
     if kwargs.get("store_routes"):

@@ -58,6 +58,13 @@ def train(
         Literal["dummy", "subproc"], typer.Option("--vec-env", help="In one process or several.")
     ] = "dummy",
     env_kwargs: EnvKwargs = None,
+    task_schedule: Annotated[
+        Literal["mixed", "alternate"] | None,
+        typer.Option(
+            "--task-schedule",
+            help="Of a multi-task environment: another task each episode, or stretches of one.",
+        ),
+    ] = None,
     hyperparams: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,6 +146,8 @@ def train(
     with user_errors():
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
         own_env_kwargs = parse_pairs(env_kwargs or (), "--env-kwargs")
+        if task_schedule is not None:
+            own_env_kwargs["schedule"] = task_schedule
         if n_timesteps is not None:
             overrides["n_timesteps"] = n_timesteps
         if n_envs is not None:

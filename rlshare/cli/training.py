@@ -26,7 +26,7 @@ from rlshare.cli.logs import log_sizes, make_logger, rewind_logs
 from rlshare.cli.models import build_model, read_model
 from rlshare.cli.progress import ProgressReport
 from rlshare.cli.run_folder import RunFolder, TrainArgs
-from rlshare.envs import make_vec_env
+from rlshare.envs import TaskReturns, make_vec_env
 from rlshare.files import write_atomically
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ class Training:
             from rlshare.policies import MoECallback
 
             callbacks.append(MoECallback())
+        if self.env.has_attr("task_names"):
+            callbacks.append(TaskReturns())
         if self.evaluation is not None:
             callbacks.append(self.evaluation)
         # Last, so that a checkpoint holds what the others did at its step.
