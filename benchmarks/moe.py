@@ -170,7 +170,7 @@ def main() -> None:
                 shown = {k: v for k, v in row.items() if k not in ("versions", "command")}
                 print(*shown.values(), sep="\t", flush=True)
     with args.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

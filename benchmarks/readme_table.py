@@ -79,6 +79,30 @@ def speed_table(results: pd.DataFrame) -> list[str]:
     return lines
 
 
+def moe_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table of the layer on one thread, one row a size, in microseconds."""
+    lines = [
+        "| size | pass | rlshare, us | best of torch | dense network | over dense |",
+        "|---|---|---|---|---|---|",
+    ]
+    peers = ["all experts us", "stacked bmm us", "sort and loop us", "grouped_mm us"]
+    for row in results[results["threads"] == 1].to_dict("records"):
+        size = (
+            f"{row['rows']}x{row['features']}, {row['hidden']}, {row['top_k']} of {row['experts']}"
+        )
+        best = min(row[peer] for peer in peers)
+        cells = [
+            size,
+            row["pass"],
+            f"**{short(row['rlshare us'])}**",
+            f"{short(best)} ({short(best / row['rlshare us'])}x)",
+            short(row["dense floor us"]),
+            f"{row['over floor']:.2f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def fill(text: str, name: str, lines: list[str]) -> str:
     """Return the text with what stands between a table's two markers replaced."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -87,7 +111,7 @@ def fill(text: str, name: str, lines: list[str]) -> str:
 
 
 def main() -> None:
-    """Fill both tables."""
+    """Fill the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if it would")
     args = parser.parse_args()
@@ -95,6 +119,7 @@ def main() -> None:
     learning = learning_table(pd.read_csv(HERE / "results" / "learning.csv"))
     new = fill(old, "learning", learning)
     new = fill(new, "speed", speed_table(pd.read_csv(HERE / "results" / "trees.csv")))
+    new = fill(new, "moe", moe_table(pd.read_csv(HERE / "results" / "moe.csv")))
     if args.check and new != old:
         sys.exit("README.md differs from benchmarks/results: run make table")
     if not args.check:

@@ -31,7 +31,9 @@ def run(command: list[str], folder: Path) -> str:
     return found.stdout
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["stable-baselines3", "trees alone"])
+@pytest.mark.parametrize(
+    "code", blocks("python"), ids=["stable-baselines3", "experts", "trees alone"]
+)
 def test_python(code: str, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
     script.write_text(code, encoding="utf-8")

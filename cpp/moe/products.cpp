@@ -124,6 +124,12 @@ struct Tile {
     for (std::size_t r = 0; r < kRows; ++r) write(out.rows[i + r] + j, r);
   }
 
+  RLSHARE_INLINE void read(const float* from, std::size_t r) {
+#pragma GCC unroll 8
+    for (std::size_t c = 0; c < kColumns; ++c)
+      sums[r][c] = load_some<kPartial>(from + c * kLanes, lanes);
+  }
+
   RLSHARE_INLINE void write(float* to, std::size_t r) {
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < kColumns; ++c)
@@ -193,13 +199,17 @@ struct TransposeTimes {
   std::size_t n;
   float* out;
   std::size_t stride;
+  bool resume;  // sums that out already holds
 
   template <std::size_t kRows, std::size_t kColumns, bool kPartial>
   void tile(std::size_t i, std::size_t j, std::size_t lanes) const {
     Tile<kRows, kColumns, kPartial> tile(lanes);
-    for (std::size_t r = 0; r < kRows; ++r)
-      for (std::size_t c = 0; c < kColumns; ++c)
-        __builtin_prefetch(out + (i + r) * stride + j + c * kLanes, 1);
+    if (resume)
+      for (std::size_t r = 0; r < kRows; ++r) tile.read(out + (i + r) * stride + j, r);
+    else
+      for (std::size_t r = 0; r < kRows; ++r)
+        for (std::size_t c = 0; c < kColumns; ++c)
+          __builtin_prefetch(out + (i + r) * stride + j + c * kLanes, 1);
     for (std::size_t k = 0; k < n; ++k) {
       const float* column = a[k] + i;
       tile.add([&](std::size_t r) { return column[r]; }, b[k] + j);
@@ -347,21 +357,22 @@ void times_transpose(const float* const* a, std::size_t m, std::size_t n, Matrix
   });
 }
 
-// Up to so many inner rows fit the innermost cache: whole rows of the result are then written in
-// turn, else panels of it.
+// So many inner rows of both operands fit the innermost cache.
 constexpr std::size_t kRowsInCache = 128;
 
 void transpose_times(const float* const* a, const float* const* b, std::size_t n, std::size_t m,
                      Columns columns, float* out, std::size_t stride) {
-  const TransposeTimes product = {a, b, n, out, stride};
-  const std::size_t widest = width_for(m);
-  const std::size_t most = n <= kRowsInCache ? kAccumulators / widest : m;
-  for (std::size_t i = 0; i < m; i += most) {
-    const std::size_t rows = m - i < most ? m - i : most;
-    panels(columns, widest, [&](std::size_t j, std::size_t width, std::size_t lanes) {
-      panel_of(product, i, i + rows, j, width, lanes);
-    });
-  }
+  const std::size_t widest = width_for(m), most = kAccumulators / widest;
+  std::size_t k = 0;
+  do {
+    const std::size_t rows = n - k < kRowsInCache ? n - k : kRowsInCache;
+    const TransposeTimes product = {a + k, b + k, rows, out, stride, k > 0};
+    for (std::size_t i = 0; i < m; i += most)  // whole rows of the result in turn
+      panels(columns, widest, [&](std::size_t j, std::size_t width, std::size_t lanes) {
+        panel_of(product, i, m - i < most ? m : i + most, j, width, lanes);
+      });
+    k += rows;
+  } while (k < n);
 }
 
 RLSHARE_INLINE float sum_of(Vector v) {
