@@ -69,7 +69,7 @@ PYTEST := -m pytest -q -p no:cacheprovider --capture=sys
 # Tests of the core under AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(INSTALLED)
 	$(call build_sanitized,address$(comma)undefined,$(SANITIZED))
-	$(call sanitized,$(SANITIZED),libasan.so libubsan.so) $(PYTEST) ../tests/trees ../tests/oracle
+	$(call sanitized,$(SANITIZED),libasan.so libubsan.so) $(PYTEST) ../tests/trees ../tests/oracle ../tests/moe
 
 # Tests with threads under ThreadSanitizer.
 tsan: $(INSTALLED)

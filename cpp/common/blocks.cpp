@@ -57,6 +57,16 @@ Block acquire_block(std::size_t n) {
   return Block(static_cast<float*>(block), {n});
 }
 
+float* grown(Block& block, std::size_t n) {
+  if (!block || block.get_deleter().n < n) block = acquire_block(n);
+  return block.get();
+}
+
+float* scratch(std::size_t n) {
+  thread_local Block memory;
+  return grown(memory, n);
+}
+
 void ReleaseBlock::operator()(float* block) const {
   const std::size_t bytes = bytes_of(n);
   if (bytes >= kKept) {

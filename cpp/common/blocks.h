@@ -17,4 +17,10 @@ using Block = std::unique_ptr<float[], ReleaseBlock>;
 
 Block acquire_block(std::size_t n);
 
+// A block that only grows.
+float* grown(Block& block, std::size_t n);
+
+// Scratch of the calling thread, at least n floats, which the next call may hand out again.
+float* scratch(std::size_t n);
+
 }  // namespace rlshare

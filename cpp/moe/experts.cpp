@@ -11,18 +11,6 @@ namespace {
 // Multiply-adds below which a second thread costs more than it saves.
 constexpr std::size_t kThreadedWork = 1 << 20;
 
-// A block that only grows.
-float* grown(Block& block, std::size_t n) {
-  if (!block || block.get_deleter().n < n) block = acquire_block(n);
-  return block.get();
-}
-
-// Scratch of a thread.
-float* scratch(std::size_t n) {
-  thread_local Block memory;
-  return grown(memory, n);
-}
-
 template <typename T>
 void rows_of(T* data, std::size_t width, std::size_t n, std::vector<T*>& rows) {
   rows.resize(n);

@@ -1,6 +1,8 @@
 #include "layer.h"
 
-#include <cmath>
+#include <algorithm>
+
+#include "team.h"
 
 namespace rlshare {
 namespace {
@@ -12,13 +14,16 @@ std::vector<T*> rows_of(T* data, std::size_t width, std::size_t n) {
   return rows;
 }
 
-std::vector<float> logits_of(const Router& router, std::size_t n_experts, std::size_t n) {
-  std::vector<float> logits(n * n_experts), panel(panel_size(router.width));
-  const auto from = rows_of(router.input, router.width, n);
-  const auto to = rows_of(logits.data(), n_experts, n);
-  products().times_transpose(from.data(), n, router.width, {router.weight, router.width},
-                             {0, n_experts}, {to.data()}, panel.data());
-  return logits;
+// Rows per task of what is done row by row, and multiply-adds below which one thread does all.
+constexpr std::size_t kRowsPerTask = 64, kThreadedWork = 1 << 18;
+
+// rows(begin, end) for all n, on several threads if a row is `work` multiply-adds.
+template <typename Rows>
+void by_rows(std::size_t n, std::size_t work, std::size_t n_threads, Rows rows) {
+  const std::size_t n_tasks = (n + kRowsPerTask - 1) / kRowsPerTask;
+  team_for(n_tasks, n * work < kThreadedWork ? 1 : n_threads, [&](std::size_t task) {
+    rows(task * kRowsPerTask, std::min(n, (task + 1) * kRowsPerTask));
+  });
 }
 
 void record(const LayerShape& shape, const Routes& routes, const Statistics& statistics) {
@@ -30,13 +35,11 @@ void record(const LayerShape& shape, const Routes& routes, const Statistics& sta
   statistics.sums[2] += static_cast<double>(routes.n) * routes.loss;
   for (std::size_t i = 0; i < routes.n; ++i) {
     const float* p = routes.probabilities.get() + i * n_experts;
-    double sum = 0;
+    float sum = 0;
     for (std::size_t e = 0; e < n_experts; ++e) sum += p[e];
-    for (std::size_t e = 0; e < n_experts; ++e) {
-      const float q = static_cast<float>(p[e] / sum);
-      probabilities[e] += q;
-      if (q > 0) statistics.sums[1] -= q * std::log(q);
-    }
+    const float scale = 1 / sum;
+    for (std::size_t e = 0; e < n_experts; ++e) probabilities[e] += scale * p[e];
+    statistics.sums[1] += routes.entropies[i];
     for (std::size_t j = 0; j < k; ++j) {
       const std::int32_t e = routes.experts[i * k + j];
       counts[e] += 1;
@@ -51,15 +54,27 @@ void layer_forward(const LayerShape& shape, const Experts& experts, const Router
                    const float* x, std::size_t n, float* y, bool learning, Tape& tape,
                    const Statistics* statistics, std::size_t n_threads) {
   const RoutingRules& rules = shape.rules;
-  std::vector<float> logits;
-  if (router.weight) logits = logits_of(router, rules.n_experts, n);
-  tape.routes = route(rules, router.weight ? logits.data() : router.input, n, router.bias,
-                      router.given, learning);
+  const std::size_t n_experts = rules.n_experts;
+  std::vector<float> logits(router.weight ? n * n_experts : 0);
+  const auto from = rows_of(router.input, router.width, n);
+  const auto to = rows_of(logits.data(), n_experts, n);
+  tape.routes = make_routes(rules, n, learning);
+  by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {
+    if (router.weight) {
+      std::vector<float> panel(panel_size(router.width));
+      products().times_transpose(from.data() + begin, end - begin, router.width,
+                                 {router.weight, router.width}, {0, n_experts}, {to.data() + begin},
+                                 panel.data());
+    }
+    route(rules, router.weight ? logits.data() : router.input, begin, end, router.bias,
+          router.given, tape.routes);
+  });
+  if (learning && n > 0) add_losses(rules, tape.routes);
   plan(rules, tape.routes, tape.plan);
   tape.hidden = acquire_block(n * rules.top_k * shape.hidden);
   experts_forward(experts, tape.plan, tape.routes.gates.get(), x, n, tape.hidden.get(), y,
                   statistics ? statistics->magnitudes : nullptr, n_threads);
-  if (statistics) record(shape, tape.routes, *statistics);
+  if (statistics && n > 0) record(shape, tape.routes, *statistics);
 }
 
 void layer_backward(const LayerShape& shape, const Experts& experts, const Router& router,
@@ -69,24 +84,27 @@ void layer_backward(const LayerShape& shape, const Experts& experts, const Route
   std::vector<float> d_gates(n * shape.rules.top_k);
   experts_backward(experts, tape.plan, tape.routes.gates.get(), x, n, tape.hidden.get(), d_y,
                    d_gates.data(), out.experts, n_threads);
-  if (!router.weight) {
-    if (out.router_input)
-      route_backward(shape.rules, tape.routes, d_gates.data(), out.router_input);
-    return;
-  }
-  std::vector<float> d_logits(n * n_experts);
-  route_backward(shape.rules, tape.routes, d_gates.data(), d_logits.data());
-  const auto from = rows_of(static_cast<const float*>(d_logits.data()), n_experts, n);
+  std::vector<float> own(router.weight ? n * n_experts : 0);
+  float* d_logits = router.weight ? own.data() : out.router_input;
+  if (!d_logits) return;
+  const auto from = rows_of(static_cast<const float*>(d_logits), n_experts, n);
   const auto input = rows_of(router.input, router.width, n);
-  products().transpose_times(from.data(), input.data(), n, n_experts, {0, router.width},
-                             out.router_weight, router.width);
-  if (!out.router_input) return;
-  const auto to = rows_of(out.router_input, router.width, n);
-  std::vector<float> panel(panel_size(n_experts));
+  const bool to_input = router.weight && out.router_input;
+  const auto to = rows_of(out.router_input, router.width, to_input ? n : 0);
   Output output = {to.data()};
   output.add = out.router_input == out.experts.x;
-  products().times(from.data(), n, n_experts, {router.weight, router.width}, {0, router.width},
-                   output, panel.data());
+  by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {
+    route_backward(shape.rules, tape.routes, d_gates.data(), begin, end, d_logits);
+    if (!to_input) return;
+    std::vector<float> panel(panel_size(n_experts));
+    Output rows = output;
+    rows.rows = to.data() + begin;
+    products().times(from.data() + begin, end - begin, n_experts, {router.weight, router.width},
+                     {0, router.width}, rows, panel.data());
+  });
+  if (router.weight)
+    products().transpose_times(from.data(), input.data(), n, n_experts, {0, router.width},
+                               out.router_weight, router.width);
 }
 
 }  // namespace rlshare

@@ -114,7 +114,68 @@ double importance_loss(const RoutingRules& rules, Routes& routes) {
   return variance / (mean * mean);
 }
 
-void losses(const RoutingRules& rules, Routes& routes) {
+// Of probabilities that are sigmoids, divided by their sum.
+float entropy_of_sigmoids(const float* p, std::size_t n) {
+  float sum = 0, entropy = 0;
+  for (std::size_t e = 0; e < n; ++e) sum += p[e];
+  for (std::size_t e = 0; e < n; ++e)
+    if (p[e] > 0) entropy -= p[e] / sum * std::log(p[e] / sum);
+  return entropy;
+}
+
+}  // namespace
+
+Routes make_routes(const RoutingRules& rules, std::size_t n, bool learning) {
+  Routes routes;
+  routes.n = n;
+  routes.probabilities = uninitialised<float>(n * rules.n_experts);
+  routes.experts = uninitialised<std::int32_t>(n * rules.top_k);
+  routes.gates = uninitialised<float>(n * rules.top_k);
+  if (learning) routes.entropies = uninitialised<float>(n);
+  if (learning && rules.z_coef != 0) routes.log_sums = uninitialised<float>(n);
+  return routes;
+}
+
+void route(const RoutingRules& rules, const float* logits, std::size_t begin, std::size_t end,
+           const float* bias, const std::int32_t* given, Routes& routes) {
+  const std::size_t n_experts = rules.n_experts, k = rules.top_k;
+  std::vector<float> biased(bias ? n_experts : 0);
+  for (std::size_t i = begin; i < end; ++i) {
+    const float* l = logits + i * n_experts;
+    float* p = routes.probabilities.get() + i * n_experts;
+    std::int32_t* experts = routes.experts.get() + i * k;
+    float* gates = routes.gates.get() + i * k;
+    if (rules.gate == Gate::softmax) {
+      const float log_sum = softmax(l, n_experts, p);
+      if (routes.log_sums) routes.log_sums[i] = log_sum;
+      if (routes.entropies) {  // -sum p log p = log_sum - sum p l
+        float mean = 0;
+        for (std::size_t e = 0; e < n_experts; ++e) mean += p[e] * l[e];
+        routes.entropies[i] = log_sum - mean;
+      }
+    } else {
+      for (std::size_t e = 0; e < n_experts; ++e) p[e] = 1 / (1 + std::exp(-l[e]));
+      if (routes.entropies) routes.entropies[i] = entropy_of_sigmoids(p, n_experts);
+    }
+    if (given) {
+      check(given + i * k, k, n_experts);
+      std::copy_n(given + i * k, k, experts);
+    } else if (bias) {
+      for (std::size_t e = 0; e < n_experts; ++e) biased[e] = p[e] + bias[e];
+      select(biased.data(), n_experts, k, experts);
+    } else {
+      select(l, n_experts, k, experts);
+    }
+    if (rules.gate == Gate::softmax && k > 1) {
+      softmax_of_selected(l, experts, k, gates);
+    } else {
+      const float divisor = gate_divisor(p, experts, k);
+      for (std::size_t j = 0; j < k; ++j) gates[j] = p[experts[j]] / divisor;
+    }
+  }
+}
+
+void add_losses(const RoutingRules& rules, Routes& routes) {
   routes.d_mean.assign(rules.n_experts, 0.0f);
   routes.d_gate.assign(rules.n_experts, 0.0f);
   double loss = 0;
@@ -134,55 +195,12 @@ void losses(const RoutingRules& rules, Routes& routes) {
   routes.loss = static_cast<float>(loss);
 }
 
-}  // namespace
-
-Routes route(const RoutingRules& rules, const float* logits, std::size_t n, const float* bias,
-             const std::int32_t* given, bool learning) {
-  const std::size_t n_experts = rules.n_experts, k = rules.top_k;
-  Routes routes;
-  routes.n = n;
-  routes.probabilities = uninitialised<float>(n * n_experts);
-  routes.experts = uninitialised<std::int32_t>(n * k);
-  routes.gates = uninitialised<float>(n * k);
-  if (learning && rules.z_coef != 0) routes.log_sums = uninitialised<float>(n);
-  std::vector<float> biased(bias ? n_experts : 0);
-  for (std::size_t i = 0; i < n; ++i) {
-    const float* l = logits + i * n_experts;
-    float* p = routes.probabilities.get() + i * n_experts;
-    std::int32_t* experts = routes.experts.get() + i * k;
-    float* gates = routes.gates.get() + i * k;
-    if (rules.gate == Gate::softmax) {
-      const float log_sum = softmax(l, n_experts, p);
-      if (routes.log_sums) routes.log_sums[i] = log_sum;
-    } else {
-      for (std::size_t e = 0; e < n_experts; ++e) p[e] = 1 / (1 + std::exp(-l[e]));
-    }
-    if (given) {
-      check(given + i * k, k, n_experts);
-      std::copy_n(given + i * k, k, experts);
-    } else if (bias) {
-      for (std::size_t e = 0; e < n_experts; ++e) biased[e] = p[e] + bias[e];
-      select(biased.data(), n_experts, k, experts);
-    } else {
-      select(l, n_experts, k, experts);
-    }
-    if (rules.gate == Gate::softmax && k > 1) {
-      softmax_of_selected(l, experts, k, gates);
-    } else {
-      const float divisor = gate_divisor(p, experts, k);
-      for (std::size_t j = 0; j < k; ++j) gates[j] = p[experts[j]] / divisor;
-    }
-  }
-  if (learning && n > 0) losses(rules, routes);
-  return routes;
-}
-
 void route_backward(const RoutingRules& rules, const Routes& routes, const float* d_gates,
-                    float* d_logits) {
+                    std::size_t begin, std::size_t end, float* d_logits) {
   const std::size_t n_experts = rules.n_experts, k = rules.top_k;
   const float z_scale = 2 * rules.z_coef / static_cast<float>(routes.n);
   std::vector<float> d_p(n_experts), d_g(k);
-  for (std::size_t i = 0; i < routes.n; ++i) {
+  for (std::size_t i = begin; i < end; ++i) {
     const float* p = routes.probabilities.get() + i * n_experts;
     const std::int32_t* experts = routes.experts.get() + i * k;
     const float* gates = routes.gates.get() + i * k;

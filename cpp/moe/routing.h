@@ -38,20 +38,27 @@ struct Routes {
   std::unique_ptr<std::int32_t[]> experts;  // [n, top_k], best first
   std::unique_ptr<float[]> gates;           // [n, top_k]
   std::unique_ptr<float[]> log_sums;        // [n]: log-sum-exp of the logits, with z_coef
+  std::unique_ptr<float[]> entropies;       // [n]: of the normalised probabilities, where learning
   float loss = 0;                           // the balance and z losses, with their coefficients
   std::vector<float> d_mean;                // [n_experts]: d loss / d probability of every row
   std::vector<float> d_gate;                // [n_experts]: d loss / d gate of every row
 };
 
-// bias [n_experts] is added to sigmoids for the selection, or null. given [n, top_k] are experts
-// selected before, or null. The losses are computed only where `learning`.
-// Throws std::invalid_argument for a given expert out of range or given twice for one row.
-Routes route(const RoutingRules& rules, const float* logits, std::size_t n, const float* bias,
-             const std::int32_t* given, bool learning);
+// Room for the routes of n rows; those that learn are fit for add_losses and route_backward.
+Routes make_routes(const RoutingRules& rules, std::size_t n, bool learning);
 
-// d_logits [n, n_experts] of the losses and of d_gates [n, top_k].
+// Fills rows [begin, end) from logits [n, n_experts]. bias [n_experts] is added to sigmoids for the
+// selection, or null. given [n, top_k] are experts selected before, or null.
+// Throws std::invalid_argument for a given expert out of range or given twice for one row.
+void route(const RoutingRules& rules, const float* logits, std::size_t begin, std::size_t end,
+           const float* bias, const std::int32_t* given, Routes& routes);
+
+// The losses of all rows, and their gradients.
+void add_losses(const RoutingRules& rules, Routes& routes);
+
+// Rows [begin, end) of d_logits [n, n_experts], of the losses and of d_gates [n, top_k].
 void route_backward(const RoutingRules& rules, const Routes& routes, const float* d_gates,
-                    float* d_logits);
+                    std::size_t begin, std::size_t end, float* d_logits);
 
 // Rows sorted by expert, in their order within each: a counting sort of the selections.
 struct Plan {
