@@ -61,10 +61,9 @@ void layer_forward(const LayerShape& shape, const Experts& experts, const Router
   tape.routes = make_routes(rules, n, learning);
   by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {
     if (router.weight) {
-      std::vector<float> panel(panel_size(router.width));
       products().times_transpose(from.data() + begin, end - begin, router.width,
                                  {router.weight, router.width}, {0, n_experts}, {to.data() + begin},
-                                 panel.data());
+                                 scratch(panel_size(router.width)));
     }
     route(rules, router.weight ? logits.data() : router.input, begin, end, router.bias,
           router.given, tape.routes);
@@ -96,11 +95,10 @@ void layer_backward(const LayerShape& shape, const Experts& experts, const Route
   by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {
     route_backward(shape.rules, tape.routes, d_gates.data(), begin, end, d_logits);
     if (!to_input) return;
-    std::vector<float> panel(panel_size(n_experts));
     Output rows = output;
     rows.rows = to.data() + begin;
     products().times(from.data() + begin, end - begin, n_experts, {router.weight, router.width},
-                     {0, router.width}, rows, panel.data());
+                     {0, router.width}, rows, scratch(panel_size(n_experts)));
   });
   if (router.weight)
     products().transpose_times(from.data(), input.data(), n, n_experts, {0, router.width},
