@@ -316,7 +316,7 @@ def test_the_task_reaches_the_router_through_a_normaliser() -> None:
 
 
 def test_dead_experts_come_back() -> None:
-    model = agent("PPO", {"top_k": 1})
+    model = agent("PPO", {"top_k": 1, "activation": "relu"})
     layer = layers(model.policy)["shared"]
     with torch.no_grad():
         layer.router_weight[3] = -10 * layer.router_weight[:3].abs().sum(0)
