@@ -56,7 +56,7 @@ std::unique_ptr<Tape> py_forward(const LayerShape& shape, const Parameters& para
   auto tape = std::make_unique<Tape>();
   const Router router = {at(router_input), at(std::get<4>(parameters)), router_width, at(bias),
                          at<std::int32_t>(given)};
-  const Statistics statistics = {at<double>(sums), at(magnitudes)};
+  const Statistics statistics = {at<double>(sums), at<double>(magnitudes)};
   py::gil_scoped_release release;
   layer_forward(shape, experts_of(shape, parameters), router, at(x), n, at(y), learning, *tape,
                 sums ? &statistics : nullptr, n_threads);

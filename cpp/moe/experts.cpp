@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "../common/blocks.h"
+#include "rows.h"
 #include "team.h"
 
 namespace rlshare {
@@ -10,20 +11,6 @@ namespace {
 
 // Multiply-adds below which a second thread costs more than it saves.
 constexpr std::size_t kThreadedWork = 1 << 20;
-
-template <typename T>
-void rows_of(T* data, std::size_t width, std::size_t n, std::vector<T*>& rows) {
-  rows.resize(n);
-  for (std::size_t p = 0; p < n; ++p) rows[p] = data + p * width;
-}
-
-template <typename T>
-void rows_of(T* data, std::size_t width, const std::vector<std::int32_t>& index,
-             std::vector<T*>& rows) {
-  rows.resize(index.size());
-  for (std::size_t p = 0; p < index.size(); ++p)
-    rows[p] = data + static_cast<std::size_t>(index[p]) * width;
-}
 
 // Rows by place in the plan, kept from call to call: a training step allocates none of it again.
 struct Memory {

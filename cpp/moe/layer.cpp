@@ -2,17 +2,11 @@
 
 #include <algorithm>
 
+#include "rows.h"
 #include "team.h"
 
 namespace rlshare {
 namespace {
-
-template <typename T>
-std::vector<T*> rows_of(T* data, std::size_t width, std::size_t n) {
-  std::vector<T*> rows(n);
-  for (std::size_t i = 0; i < n; ++i) rows[i] = data + i * width;
-  return rows;
-}
 
 // Rows per task of what is done row by row, and multiply-adds below which one thread does all.
 constexpr std::size_t kRowsPerTask = 64, kThreadedWork = 1 << 18;
@@ -26,13 +20,15 @@ void by_rows(std::size_t n, std::size_t work, std::size_t n_threads, Rows rows) 
   });
 }
 
-void record(const LayerShape& shape, const Routes& routes, const Statistics& statistics) {
+void record(const LayerShape& shape, const Routes& routes, const std::vector<float>& magnitudes,
+            const Statistics& statistics) {
   const std::size_t n_experts = shape.rules.n_experts, k = shape.rules.top_k;
   double* counts = statistics.sums + 3;
   double* gates = counts + n_experts;
   double* probabilities = gates + n_experts;
   statistics.sums[0] += static_cast<double>(routes.n);
   statistics.sums[2] += static_cast<double>(routes.n) * routes.loss;
+  for (std::size_t i = 0; i < magnitudes.size(); ++i) statistics.magnitudes[i] += magnitudes[i];
   for (std::size_t i = 0; i < routes.n; ++i) {
     const float* p = routes.probabilities.get() + i * n_experts;
     float sum = 0;
@@ -56,8 +52,10 @@ void layer_forward(const LayerShape& shape, const Experts& experts, const Router
   const RoutingRules& rules = shape.rules;
   const std::size_t n_experts = rules.n_experts;
   std::vector<float> logits(router.weight ? n * n_experts : 0);
-  const auto from = rows_of(router.input, router.width, n);
-  const auto to = rows_of(logits.data(), n_experts, n);
+  std::vector<const float*> from;
+  std::vector<float*> to;
+  rows_of(router.input, router.width, n, from);
+  rows_of(logits.data(), n_experts, router.weight ? n : 0, to);
   tape.routes = make_routes(rules, n, learning);
   by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {
     if (router.weight) {
@@ -71,9 +69,10 @@ void layer_forward(const LayerShape& shape, const Experts& experts, const Router
   if (learning && n > 0) add_losses(rules, tape.routes);
   plan(rules, tape.routes, tape.plan);
   tape.hidden = acquire_block(n * rules.top_k * shape.hidden);
+  std::vector<float> magnitudes(statistics ? n_experts * shape.hidden : 0);
   experts_forward(experts, tape.plan, tape.routes.gates.get(), x, n, tape.hidden.get(), y,
-                  statistics ? statistics->magnitudes : nullptr, n_threads);
-  if (statistics && n > 0) record(shape, tape.routes, *statistics);
+                  statistics ? magnitudes.data() : nullptr, n_threads);
+  if (statistics && n > 0) record(shape, tape.routes, magnitudes, *statistics);
 }
 
 void layer_backward(const LayerShape& shape, const Experts& experts, const Router& router,
@@ -86,10 +85,12 @@ void layer_backward(const LayerShape& shape, const Experts& experts, const Route
   std::vector<float> own(router.weight ? n * n_experts : 0);
   float* d_logits = router.weight ? own.data() : out.router_input;
   if (!d_logits) return;
-  const auto from = rows_of(static_cast<const float*>(d_logits), n_experts, n);
-  const auto input = rows_of(router.input, router.width, n);
+  std::vector<const float*> from, input;
+  std::vector<float*> to;
+  rows_of(static_cast<const float*>(d_logits), n_experts, n, from);
+  rows_of(router.input, router.width, n, input);
   const bool to_input = router.weight && out.router_input;
-  const auto to = rows_of(out.router_input, router.width, to_input ? n : 0);
+  rows_of(out.router_input, router.width, to_input ? n : 0, to);
   Output output = {to.data()};
   output.add = out.router_input == out.experts.x;
   by_rows(n, n_experts * router.width, n_threads, [&](std::size_t begin, std::size_t end) {

@@ -26,7 +26,7 @@ struct Statistics {
   // [3 + 3 * n_experts]: rows, sum of the rows' entropies, sum of rows * loss; then by expert
   // rows, gates, probabilities (normalised).
   double* sums;
-  float* magnitudes;  // [n_experts, hidden]: of the inputs of the activation
+  double* magnitudes;  // [n_experts, hidden]: of the inputs of the activation
 };
 
 // What a forward pass leaves for its backward pass.

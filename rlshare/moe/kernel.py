@@ -22,7 +22,7 @@ class Routing(NamedTuple):
         bias: [E], added to the sigmoids when experts are selected, or None.
         experts: int32 [n, k], experts selected before, or None.
         sums: float64 [3 + 3E], statistics to add to, or None.
-        magnitudes: float32 [E, hidden], likewise.
+        magnitudes: float64 [E, hidden], likewise.
     """
 
     layer: _core.ExpertLayer

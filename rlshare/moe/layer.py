@@ -143,7 +143,7 @@ class MoELayer(nn.Module):
                 nn.Linear(d, n_shared * hidden), act, nn.Linear(n_shared * hidden, d)
             )
         self.n_shared = n_shared
-        self.statistics = Statistics.empty(n_experts, hidden, n_tasks)
+        self.statistics = Statistics.empty(n_experts, hidden)
         self._counted = self.statistics.counts.clone()  # what the bias has answered to
         self._build_kernel()
         self.reset_parameters()
@@ -210,7 +210,7 @@ class MoELayer(nn.Module):
         if self.gate != "merge" and x.dtype == torch.float32 and x.device.type == "cpu":
             seen = self._router_input(x, task)
             _, tape = kernel.run(
-                kernel.Routing(self._kernel, bias=self._bias),
+                kernel.Routing(self._kernel, bias=self.selection_bias),
                 x,
                 x if seen is None else seen,
                 self._linear_router,
@@ -218,7 +218,7 @@ class MoELayer(nn.Module):
                 False,
             )
             return torch.from_numpy(tape.experts)
-        routes = reference.route(self.rules, self._logits(x, task), self._bias)
+        routes = reference.route(self.rules, self._logits(x, task), self.selection_bias)
         return routes.experts.int()
 
     def train(self, mode: bool = True) -> Self:
@@ -241,7 +241,8 @@ class MoELayer(nn.Module):
             self._counted = self.statistics.counts.clone()
 
     @property
-    def _bias(self) -> Tensor | None:
+    def selection_bias(self) -> Tensor | None:
+        """What is added to the sigmoids when experts are selected, [E]; None without sigmoids."""
         return self.expert_bias if self.gate == "sigmoid_bias" else None
 
     @property
@@ -277,13 +278,13 @@ class MoELayer(nn.Module):
         seen = self._router_input(x, task)
         weights = self._weights
         if not torch.is_grad_enabled():
-            routing = kernel.Routing(self._kernel, self._bias, experts)
+            routing = kernel.Routing(self._kernel, self.selection_bias, experts)
             router_input = x if seen is None else seen
             return kernel.run(routing, x, router_input, self._linear_router, weights, False)[0]
         statistics = self.statistics if self.training else None
         routing = kernel.Routing(
             self._kernel,
-            self._bias,
+            self.selection_bias,
             experts,
             statistics.sums if statistics else None,
             statistics.magnitudes if statistics else None,
@@ -295,11 +296,14 @@ class MoELayer(nn.Module):
 
     def _plain(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> Tensor:
         logits = self._logits(x, task)
-        routes = reference.route(self.rules, logits, self._bias, experts)
-        y = reference.mixture(self.rules, x, routes, self.w1, self.b1, self.w2, self.b2)
+        routes = reference.route(self.rules, logits, self.selection_bias, experts)
+        inputs = reference.hidden_inputs(x, self.w1, self.b1)
+        y = reference.mixture(self.rules, inputs, routes, self.w2, self.b2)
         if torch.is_grad_enabled() and len(x):
             loss = reference.balance_loss(self.rules, logits, routes)
             y = reference.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
+            if self.training:
+                self.statistics.add(routes, inputs, loss)
         return y
 
     def _merged(self, x: Tensor, task: Tensor | None) -> Tensor:
@@ -318,7 +322,8 @@ class MoELayer(nn.Module):
             )
             return y
         rules = reference.Rules(1, "softmax", "none", 0.0, 0.0, self.rules.activation)
-        return reference.mixture(rules, x, reference.route(rules, logits), w1, b1, w2, b2)
+        inputs = reference.hidden_inputs(x, w1, b1)
+        return reference.mixture(rules, inputs, reference.route(rules, logits), w2, b2)
 
     def _check(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> None:
         if x.dim() != 2 or x.shape[1] != self.d:

@@ -85,12 +85,14 @@ def balance_loss(rules: Rules, logits: Tensor, routes: Routes) -> Tensor:
     return rules.balance_coef * loss + rules.z_coef * torch.logsumexp(logits, 1).square().mean()
 
 
-def mixture(
-    rules: Rules, x: Tensor, routes: Routes, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
-) -> Tensor:
+def hidden_inputs(x: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
+    """Return what goes into the hidden units of all experts, [E, n, hidden]."""
+    return torch.baddbmm(b1[:, None], x.expand(w1.shape[0], *x.shape), w1)
+
+
+def mixture(rules: Rules, inputs: Tensor, routes: Routes, w2: Tensor, b2: Tensor) -> Tensor:
     """Return y [n, d]: the selected experts' outputs times their gates, from all experts'."""
-    hidden = torch.baddbmm(b1[:, None], x.expand(w1.shape[0], *x.shape), w1)
-    outputs = torch.baddbmm(b2[:, None], _ACTIVATIONS[rules.activation](hidden), w2)
+    outputs = torch.baddbmm(b2[:, None], _ACTIVATIONS[rules.activation](inputs), w2)
     gates = torch.zeros_like(routes.probabilities).scatter(1, routes.experts, routes.gates)
     return torch.einsum("ne,end->nd", gates, outputs)
 

@@ -51,7 +51,7 @@ class Telemetry:
     def __init__(self, layer: MoELayer) -> None:
         self.layer = layer
         self._sums = layer.statistics.sums.clone()
-        self._magnitudes = layer.statistics.magnitudes.double()
+        self._magnitudes = layer.statistics.magnitudes.clone()
 
     @property
     def rows(self) -> int:
@@ -62,10 +62,8 @@ class Telemetry:
         """Return the figures since the last report."""
         statistics, n_experts = self.layer.statistics, self.layer.n_experts
         sums = statistics.sums - self._sums
-        magnitudes = statistics.magnitudes.double() - self._magnitudes
-        statistics.magnitudes.zero_()  # float32: they would stop growing
-        self._sums = statistics.sums.clone()
-        self._magnitudes = torch.zeros_like(magnitudes)
+        magnitudes = statistics.magnitudes - self._magnitudes
+        self._sums, self._magnitudes = statistics.sums.clone(), statistics.magnitudes.clone()
         counts, gates, probabilities = sums[3:].view(3, n_experts)
         load = counts / counts.sum()
         even = torch.log(torch.tensor(float(max(n_experts, 2)), dtype=torch.float64))

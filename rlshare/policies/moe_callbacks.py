@@ -49,9 +49,8 @@ class MoECallback(BaseCallback):
 
     def _report(self) -> None:
         for name, telemetry in self._telemetry.items():
-            if telemetry.rows < _ROWS_PER_REPORT and self._before is None:
-                continue  # off-policy a training may be one batch
-            if telemetry.rows == 0:
+            # off-policy a training may be one batch
+            if telemetry.rows < (1 if self._before else _ROWS_PER_REPORT):
                 continue
             report = telemetry.report()
             for key, value in report.scalars().items():

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
-from rlshare.moe import MoELayer
+from rlshare.moe import MoELayer, reference
 from rlshare.policies.moe import MoEPolicy
 from rlshare.policies.moe_extractor import MoEExtractor, moe_options
 
@@ -142,26 +141,16 @@ def _dense_of_task(layer: MoELayer, task: int) -> tuple[torch.Tensor, ...]:
             shares = torch.softmax(logits, 0)
             parts = [tuple(torch.tensordot(shares, w, 1) for w in weights)]
         else:
-            one_hot = nn.functional.one_hot(torch.tensor([task]), layer.n_tasks).to(layer.w1)
-            rows = torch.zeros(1, layer.d).to(layer.w1)
-            experts = layer.select(rows, one_hot)[0].tolist()
-            gates = _gates(layer, logits, experts)
+            routes = reference.route(layer.rules, logits[None], layer.selection_bias)
             parts = [
                 (layer.w1[e], layer.b1[e], g * layer.w2[e], g * layer.b2[e])
-                for e, g in zip(experts, gates, strict=True)
+                for e, g in zip(routes.experts[0], routes.gates[0], strict=True)
             ]
         if layer.n_shared:
             first, last = layer.shared[0], layer.shared[2]
             parts.append((first.weight.T, first.bias, last.weight.T, last.bias))
         w1, b1, w2, b2 = zip(*parts, strict=True)
         return torch.cat(w1, 1), torch.cat(b1), torch.cat(w2), torch.stack(b2).sum(0)
-
-
-def _gates(layer: MoELayer, logits: torch.Tensor, experts: list[int]) -> torch.Tensor:
-    scores = (torch.softmax(logits, 0) if layer.rules.gate == "softmax" else torch.sigmoid(logits))[
-        experts
-    ]
-    return scores if layer.top_k == 1 else scores / scores.sum()
 
 
 def _fill(layer: MoELayer, weights: tuple[torch.Tensor, ...]) -> None:

@@ -306,9 +306,10 @@ def test_bias_decides_the_selection_and_not_the_gates() -> None:
         assert torch.allclose(made(x), gate[:, None] * output, atol=1e-5)
 
 
-def test_statistics_count_what_was_learnt() -> None:
-    made = layer(balance_coef=1.0)
-    x, _ = rows()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_statistics_count_what_was_learnt(dtype: torch.dtype) -> None:
+    made = layer(balance_coef=1.0).to(dtype)
+    x = rows()[0].to(dtype)
     with torch.no_grad():
         made(x)
     assert not made.statistics.sums.any()
@@ -323,11 +324,16 @@ def test_statistics_count_what_was_learnt() -> None:
     assert made.statistics.counts.tolist() == counts.tolist()
     by_expert = sums[3:].view(3, E)
     assert float(by_expert[1].sum()) == pytest.approx(N + 10, rel=1e-6)
+    losses = []
+    for batch in (x, x[:10]):
+        p = torch.softmax(batch @ made.router_weight.T, 1).mean(0)
+        losses.append(len(batch) * float((p * p.log()).sum()))
+    assert float(sums[2]) == pytest.approx(sum(losses), rel=1e-5)
     assert torch.allclose(by_expert[2], probabilities.sum(0) + probabilities[:10].sum(0), atol=1e-4)
     inputs = (x @ made.w1[0] + made.b1[0])[(made.select(x) == 0).any(1)]
     inputs10 = (x[:10] @ made.w1[0] + made.b1[0])[(made.select(x[:10]) == 0).any(1)]
     expected = inputs.abs().sum(0) + inputs10.abs().sum(0)
-    assert torch.allclose(made.statistics.magnitudes[0], expected, rtol=1e-4)
+    assert torch.allclose(made.statistics.magnitudes[0], expected.double(), rtol=1e-4)
 
 
 def test_copies_and_files_give_the_same_layer() -> None:
