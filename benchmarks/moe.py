@@ -10,7 +10,6 @@ The layer's figure includes its balance loss; the others have none.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import grouped_mm, relu
@@ -169,10 +169,7 @@ def main() -> None:
                 rows.append(row)
                 shown = {k: v for k, v in row.items() if k not in ("versions", "command")}
                 print(*shown.values(), sep="\t", flush=True)
-    with args.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(args.output, index=False)
 
 
 if __name__ == "__main__":

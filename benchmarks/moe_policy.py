@@ -10,13 +10,13 @@ Adam. Medians in microseconds, the two policies in turn.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -129,10 +129,7 @@ def main() -> None:
                 versions = f"torch {torch.__version__}"
                 command = "python benchmarks/moe_policy.py " + " ".join(sys.argv[1:])
                 rows.append({**row, "versions": versions, "command": command.strip()})
-    with args.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(args.output, index=False)
 
 
 if __name__ == "__main__":
