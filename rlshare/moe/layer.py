@@ -218,8 +218,12 @@ class MoELayer(nn.Module):
                 False,
             )
             return torch.from_numpy(tape.experts)
-        routes = reference.route(self.rules, self._logits(x, task), self.selection_bias)
-        return routes.experts.int()
+        return self.routes(x, task).experts.int()
+
+    def routes(self, x: Tensor, task: Tensor | None = None) -> reference.Routes:
+        """Return the routes of rows, in plain torch: experts, gates and all probabilities."""
+        self._check(x, task, None)
+        return reference.route(self.rules, self._logits(x, task), self.selection_bias)
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and acting; with ``sigmoid_bias`` the bias moves after training.

@@ -16,8 +16,9 @@ from rlshare.policies.moe import (
     MoETD3Policy,
 )
 from rlshare.policies.moe_callbacks import MoECallback, ResetDeadExperts
+from rlshare.policies.moe_dense import matched_mlp, slice_task_policy
 from rlshare.policies.moe_extractor import MoEExtractor
-from rlshare.policies.moe_surgery import matched_mlp, slice_task_policy, upcycle
+from rlshare.policies.moe_surgery import merge_policies, prune, upcycle
 
 _PUBLIC = (
     GBTPolicy,
@@ -53,6 +54,8 @@ __all__ = [
     "TreeCallback",
     "TreeRolloutBuffer",
     "matched_mlp",
+    "merge_policies",
+    "prune",
     "slice_task_policy",
     "upcycle",
 ]

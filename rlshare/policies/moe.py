@@ -136,7 +136,7 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             **self._features(moe, shared),
             **kwargs,
         )
-        self._moe = dict(moe or {})
+        self.moe = dict(moe or {})
         self._rollout: Any = None  # whose routes are kept
         self._routes: dict[str, Tensor] = {}
 
@@ -182,13 +182,14 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             )
             return found
         self._hold(obs.rollout)  # type: ignore[union-attr]
-        inputs = self._preprocessed(obs)
+        inputs = self.preprocessed(obs)
         features = [
             extractor(inputs, self._routes[name][rows]) for name, extractor in expert_layers(self)
         ]
         return features[0] if self.share_features_extractor else (features[0], features[1])
 
-    def _preprocessed(self, obs: PyTorchObs) -> Any:
+    def preprocessed(self, obs: PyTorchObs) -> Any:
+        """Return observations as the features extractors take them."""
         return preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
 
     def _hold(self, rollout: Any) -> None:
@@ -200,7 +201,7 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             if isinstance(rollout, dict)
             else torch.as_tensor(rollout, device=self.device)
         )
-        inputs = self._preprocessed(obs)
+        inputs = self.preprocessed(obs)
         self._routes = {name: layer.select(inputs) for name, layer in expert_layers(self)}
         self._rollout = rollout
 
@@ -230,7 +231,7 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             data.pop(name, None)
         return {
             **data,
-            "moe": self._moe,
+            "moe": self.moe,
             "shared": self.share_features_extractor,
             "value_lr_scale": self._value_lr_scale,
             "store_routes": self._store_routes,
@@ -258,7 +259,7 @@ class _OffPolicy(_Experts):
         net_arch: list[int] | dict[str, list[int]] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._moe = dict(moe or {})
+        self.moe = dict(moe or {})
         shared = kwargs.pop("shared", False) if self._has_critic else None
         super().__init__(  # type: ignore[call-arg]
             observation_space,
@@ -274,7 +275,7 @@ class _OffPolicy(_Experts):
         shared = data.pop("share_features_extractor", False)
         for name in _OWNED[:2]:
             data.pop(name, None)
-        return {**data, "moe": self._moe, **({"shared": shared} if self._has_critic else {})}
+        return {**data, "moe": self.moe, **({"shared": shared} if self._has_critic else {})}
 
 
 class MoESACPolicy(_OffPolicy, SACPolicy):

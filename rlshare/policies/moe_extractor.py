@@ -16,6 +16,7 @@ from stable_baselines3.common.torch_layers import (
 from torch import Tensor, nn
 
 from rlshare.moe import MoELayer
+from rlshare.moe.reference import Routes
 
 Observations = Tensor | dict[str, Tensor]
 TASK_KEY = "task"  # of Dict observations
@@ -96,6 +97,11 @@ class MoEExtractor(BaseFeaturesExtractor):
         """Return the experts int32 [n, top_k] that the router selects."""
         with torch.no_grad():
             return self.experts.select(self.first(self.base(observations)), self.task(observations))
+
+    def routes(self, observations: Observations) -> Routes:
+        """Return the routes of preprocessed observations, gates and probabilities included."""
+        with torch.no_grad():
+            return self.experts.routes(self.first(self.base(observations)), self.task(observations))
 
     def task(self, observations: Observations) -> Tensor | None:
         """Return the task of each row, one-hot [n, n_tasks], or None without tasks."""
