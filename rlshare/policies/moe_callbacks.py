@@ -1,9 +1,13 @@
 """What MoE policies log and do during ``learn``."""
 
+from collections import deque
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Figure, TensorBoardOutputFormat
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import preprocess_obs
@@ -17,6 +21,7 @@ from rlshare.policies.moe_extractor import MoEExtractor
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")  # which cannot hold a histogram
 _ROWS_PER_REPORT = 2048
 _DRIFT_ROWS = 512
+_FIGURE_ROWS = 2048
 
 
 class MoECallback(BaseCallback):
@@ -25,15 +30,36 @@ class MoECallback(BaseCallback):
     The scalars of :class:`rlshare.moe.Report`, and as histograms ``load_frac`` and ``gate_mean`` by
     expert; the layers are "shared", or "pi" and "vf", "actor" and "critic", "q_net". On-policy also
     ``router_drift``, the share of the experts of the last rollout's rows that the training on it
-    replaced by others.
+    replaced by others. TensorBoard also gets a picture, ``routing``: the use of the experts by task
+    and the experts of an episode over its return.
+
+    Args:
+        figure_freq: environment steps between two pictures, 0 for none.
+
+    Raises:
+        ValueError: for a negative ``figure_freq``.
     """
+
+    def __init__(self, figure_freq: int = 50_000) -> None:
+        super().__init__()
+        if figure_freq < 0:
+            raise ValueError(f"figure_freq must be >= 0, got {figure_freq}")
+        self.figure_freq = figure_freq
 
     def _init_callback(self) -> None:
         self._layers = dict(expert_layers(self.model.policy))
         self._telemetry = {name: Telemetry(e.experts) for name, e in self._layers.items()}
         self._before: tuple[Any, dict[str, Tensor]] | None = None
+        draws = any(isinstance(f, TensorBoardOutputFormat) for f in self.logger.output_formats)
+        self._steps = (
+            RecentSteps(self.training_env.num_envs) if draws and self.figure_freq else None
+        )
+        self._drawn_at = 0
 
     def _on_step(self) -> bool:
+        if self._steps is not None:
+            # before SB3 puts the next observation in its place
+            self._steps.add(self.model._last_obs, self.locals["rewards"], self.locals["dones"])
         return True
 
     def _on_rollout_end(self) -> None:
@@ -63,6 +89,30 @@ class MoECallback(BaseCallback):
                 kept = (now[:, :, None] == before[name][:, None, :]).any(2).float().mean()
                 self.logger.record(f"moe/{name}/router_drift", 1 - float(kept))
             self._before = None
+        if self._steps is not None and self.num_timesteps >= self._drawn_at + self.figure_freq:
+            self._drawn_at = self.num_timesteps
+            self._draw(self._steps)
+
+    def _draw(self, steps: "RecentSteps") -> None:
+        from rlshare.policies.moe_figures import draw_routing, use_by_task
+
+        rows, episode = self._preprocessed(steps.recent()), self._preprocessed(steps.episode())
+        for name, extractor in self._layers.items():
+            n_tasks, n_experts = max(1, extractor.n_tasks), extractor.experts.n_experts
+            tasks = extractor.task(rows)
+            selected = extractor.select(rows).cpu().numpy()
+            of = (
+                np.zeros(len(selected), np.int64)
+                if tasks is None
+                else tasks.argmax(1).cpu().numpy()
+            )
+            figure = draw_routing(
+                use_by_task(selected, of, n_tasks, n_experts),
+                extractor.select(episode).cpu().numpy(),
+                steps.rewards(),
+            )
+            key = f"moe/{name}/routing"
+            self.logger.record(key, Figure(figure, close=False), exclude=_TEXT_FORMATS)
 
     def _select(self, inputs: Any) -> dict[str, Tensor]:
         return {name: layer.select(inputs) for name, layer in self._layers.items()}
@@ -70,14 +120,60 @@ class MoECallback(BaseCallback):
     def _rows_of_rollout(self, model: OnPolicyAlgorithm) -> Any:
         """The last observations of a rollout, preprocessed."""
         stored = model.rollout_buffer.observations
-        space, policy = model.observation_space, model.policy
 
-        def last(array: Any) -> Tensor:
-            flat = array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:]
-            return torch.as_tensor(flat, device=model.device)
+        def last(array: Any) -> Any:
+            return array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:]
 
         rows = {k: last(v) for k, v in stored.items()} if isinstance(stored, dict) else last(stored)
-        return preprocess_obs(rows, space, normalize_images=policy.normalize_images)
+        return self._preprocessed(rows)
+
+    def _preprocessed(self, rows: Any) -> Any:
+        device, policy = self.model.device, self.model.policy
+        tensors = (
+            {k: torch.as_tensor(v, device=device) for k, v in rows.items()}
+            if isinstance(rows, dict)
+            else torch.as_tensor(rows, device=device)
+        )
+        space = self.model.observation_space
+        return preprocess_obs(tensors, space, normalize_images=policy.normalize_images)
+
+
+class RecentSteps:
+    """The last observations of all environments, and the last whole episode of the first one.
+
+    Until that has ended, the episode is the one under way.
+    """
+
+    def __init__(self, n_envs: int) -> None:
+        self._recent: deque[Any] = deque(maxlen=max(1, _FIGURE_ROWS // n_envs))
+        self._running: list[tuple[Any, float]] = []
+        self._whole: list[tuple[Any, float]] = []
+
+    def add(self, obs: Any, rewards: Any, dones: Any) -> None:
+        """Add a step: the observations acted on, and what followed."""
+        self._recent.append(obs)
+        first = {k: v[:1] for k, v in obs.items()} if isinstance(obs, dict) else obs[:1]
+        self._running.append((first, float(rewards[0])))
+        if dones[0] or len(self._running) == _FIGURE_ROWS:
+            self._whole, self._running = self._running, []
+
+    def recent(self) -> Any:
+        """Return the rows of all environments."""
+        return _concatenated(list(self._recent))
+
+    def episode(self) -> Any:
+        """Return the rows of the episode."""
+        return _concatenated([obs for obs, _ in self._whole or self._running])
+
+    def rewards(self) -> NDArray[np.float64]:
+        """Return the rewards of the episode."""
+        return np.array([reward for _, reward in self._whole or self._running])
+
+
+def _concatenated(batches: list[Any]) -> Any:
+    if isinstance(batches[0], dict):
+        return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    return np.concatenate(batches)
 
 
 class ResetDeadExperts(BaseCallback):

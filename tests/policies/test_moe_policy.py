@@ -15,8 +15,10 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rlshare.moe import MoELayer
 from rlshare.policies import (
@@ -28,6 +30,8 @@ from rlshare.policies import (
     TreeRolloutBuffer,
 )
 from rlshare.policies.moe import expert_layers
+from rlshare.policies.moe_callbacks import RecentSteps
+from rlshare.policies.moe_figures import use_by_task
 
 MOE = {"n_experts": 4, "top_k": 2, "width": 16, "hidden": 16}
 ALGORITHMS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any]]] = {
@@ -161,6 +165,33 @@ def test_callback_logs_every_figure() -> None:
             assert f"moe/{layer}/{figure}" in logged.values, figure
         load = logged.values[f"moe/{layer}/load_frac"][-1]
         assert float(load.sum()) == pytest.approx(1.0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["PPO", "DQN"])
+def test_tensorboard_gets_a_picture_of_the_routing(name: str, tmp_path: Path) -> None:
+    model = agent(name)
+    model.set_logger(configure(str(tmp_path), ["tensorboard"]))
+    model.learn(128, callback=MoECallback(figure_freq=50))
+    board = EventAccumulator(str(tmp_path)).Reload()
+    layer = "q_net" if name == "DQN" else "shared"
+    pictures = board.Images(f"moe/{layer}/routing")
+    assert [image.encoded_image_string[:4] for image in pictures] == [b"\x89PNG"] * len(pictures)
+    assert pictures
+
+
+def test_episode_of_the_picture_is_the_last_whole_one_of_the_first_environment() -> None:
+    steps = RecentSteps(2)
+    for t in range(5):
+        steps.add(np.array([[t], [-t]]), np.array([t, 0.0]), np.array([t == 2, False]))
+    assert steps.episode().tolist() == [[0], [1], [2]]
+    assert steps.rewards().tolist() == [0.0, 1.0, 2.0]
+    assert len(steps.recent()) == 10
+
+
+def test_use_by_task_is_the_share_of_its_rows() -> None:
+    experts = np.array([[0, 1], [0, 2], [1, 2]], np.int32)
+    shares = use_by_task(experts, np.array([0, 0, 2]), n_tasks=3, n_experts=4)
+    assert shares.tolist() == [[1.0, 0.5, 0.5, 0.0], [0.0] * 4, [0.0, 1.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize(("rate", "drifts"), [(0.0, False), (0.3, True)])
