@@ -15,6 +15,7 @@ from rlshare.cli.options import PairsCommand
 from rlshare.cli.plot import plot
 from rlshare.cli.recipes import recipes
 from rlshare.cli.train import train
+from rlshare.cli.tune import tune
 
 app = typer.Typer(
     name="rlshare",
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=PairsCommand)(train)
+app.command(cls=PairsCommand)(tune)
 app.command(cls=PairsCommand)(enjoy)
 app.command("eval", cls=PairsCommand)(evaluate)
 app.command()(plot)

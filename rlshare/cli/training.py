@@ -1,5 +1,6 @@
 """One run from its first or its next step to its end: what ``rlshare train`` does."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -59,15 +60,20 @@ class Training:
         args: TrainArgs,
         recipe: Recipe[Any],
         checkpoint: Checkpoint | None,
-        bar: bool,
+        bar: bool | None,
+        callbacks: Sequence[BaseCallback] = (),
     ) -> None:
         """Set everything up; a checkpoint makes it go on from there.
+
+        Without ``bar`` progress is lines, with None nothing. Further callbacks are called after
+        the run's own.
 
         Raises:
             UserError: the environment, a setting or the checkpoint is not usable.
             OSError: the run folder cannot be written.
         """
         self.folder, self.args, self.recipe, self.checkpoint = folder, args, recipe, checkpoint
+        self.further = callbacks
         torch.set_num_threads(args.num_threads)
         if checkpoint is not None:
             rewind_logs(folder, checkpoint.state.log_sizes, checkpoint.state.num_timesteps)
@@ -76,7 +82,7 @@ class Training:
         self.evaluation = self._make_evaluation()
         self.model = self._make_model()
         self.clock = Clock()
-        self.progress = ProgressReport(args.n_timesteps, bar, self.clock)
+        self.progress = None if bar is None else ProgressReport(args.n_timesteps, bar, self.clock)
         if checkpoint is not None:
             self._restore(checkpoint)
 
@@ -107,7 +113,8 @@ class Training:
                     self._finish()
                 self.save()
         finally:
-            self.progress.close()
+            if self.progress is not None:
+                self.progress.close()
             model.logger.close()
             self._close_envs()
         return self._outcome(interrupted=not finished)
@@ -179,8 +186,9 @@ class Training:
         return getattr(self.model.policy, "budget", None)
 
     def _callbacks(self, signals: StopOnSignals) -> list[BaseCallback]:
-        callbacks: list[BaseCallback] = [self.clock, self.progress]
-        callbacks.append(Stop(signals, self.args.n_timesteps))
+        callbacks: list[BaseCallback] = [self.clock, Stop(signals, self.args.n_timesteps)]
+        if self.progress is not None:
+            callbacks.append(self.progress)
         if self.args.policy == "gbt":
             from rlshare.policies import TreeCallback
 
@@ -193,6 +201,7 @@ class Training:
             callbacks.append(TaskReturns())
         if self.evaluation is not None:
             callbacks.append(self.evaluation)
+        callbacks.extend(self.further)
         # Last, so that a checkpoint holds what the others did at its step.
         callbacks.append(Checkpoints(self.save, self.args.save_freq))
         return callbacks

@@ -1,0 +1,123 @@
+"""Searching for settings with ``rlshare tune``."""
+
+import csv
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from command import RLSHARE, refuses, rlshare, succeeds
+
+from rlshare.agents import load_recipe, parse_recipe
+from rlshare.agents.recipe import ALGORITHMS, POLICIES
+from rlshare.agents.search_space import search_space, tuned
+
+STUDY = Path("logs/tune/ppo_gbt_CartPole-v1")
+# small and quick, and what is left to search is enough
+FIXED = ["n_envs:4", "n_steps:64", "batch_size:64", "n_epochs:1"]
+TINY = ["--env", "CartPole-v1", "-n", "768", "--hyperparams", *FIXED]
+
+
+def trials(folder: Path) -> list[dict[str, str]]:
+    with (folder / STUDY / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
+    out = succeeds("tune", *TINY, "--n-trials", "2", cwd=tmp_path)
+    assert "2 trials of 768 steps" in out
+    first = trials(tmp_path)
+    assert [row["state"] for row in first] == ["complete"] * 2
+    assert "n_steps" not in first[0]
+    assert "policy_kwargs.policy_lr" in first[0]
+    out = succeeds("tune", *TINY, "--n-trials", "3", "--n-startup-trials", "2", cwd=tmp_path)
+    assert "2 of them done" in out
+    rows = trials(tmp_path)
+    assert rows[:2] == first
+    assert len(rows) == 3
+    best = max(rows, key=lambda row: float(row["value"] or "-inf"))
+    text = (tmp_path / STUDY / "best.yml").read_text()
+    assert f"in trial {best['trial']} of 3" in text
+    settings = yaml.safe_load(text)["gbt"]["CartPole-v1"]
+    assert settings["gamma"] == float(best["gamma"])
+    assert settings["n_timesteps"] == load_recipe("ppo", "gbt", "CartPole-v1").n_timesteps
+    assert (tmp_path / STUDY / "history.png").read_bytes()[:4] == b"\x89PNG"
+    conf = ["--conf-file", str(STUDY / "best.yml"), "--eval-freq", "0"]
+    succeeds("train", "--env", "CartPole-v1", "-n", "256", *conf, cwd=tmp_path)
+    other = refuses("tune", *TINY[:2], "-n", "1024", *TINY[4:], "--n-trials", "4", cwd=tmp_path)
+    assert "was begun with another n_timesteps" in other
+
+
+def test_trials_run_side_by_side_in_one_storage(tmp_path: Path) -> None:
+    options = ["--n-trials", "3", "--n-jobs", "2", "--storage", "sqlite:///study.db"]
+    succeeds("tune", *TINY, *options, cwd=tmp_path)
+    assert 3 <= len(trials(tmp_path)) <= 4
+    study = optuna.load_study(study_name=STUDY.name, storage=f"sqlite:///{tmp_path / 'study.db'}")
+    values = [t.value for t in study.trials if t.value is not None]
+    assert study.best_value == max(values)
+    drawn = [tuple(t.params.values()) for t in study.trials]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_ctrl_c_stops_a_study_that_then_goes_on(tmp_path: Path) -> None:
+    command = [RLSHARE, "tune", "--env", "CartPole-v1", "--hyperparams", *FIXED, "-n", "100000"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        monitors = tmp_path / STUDY / "ppo" / "CartPole-v1_1"
+        while not list(monitors.glob("*events*")):  # its training has begun
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command goes on" in errors
+    stopped = optuna.load_study(
+        study_name=STUDY.name,
+        storage=optuna.storages.JournalStorage(
+            optuna.storages.journal.JournalFileBackend(str(tmp_path / STUDY / "study.log"))
+        ),
+    )
+    assert [t.user_attrs.get("interrupted") for t in stopped.trials] == [True]
+
+
+def test_trials_that_fail_are_counted_and_named(tmp_path: Path) -> None:
+    options = ["--n-trials", "2", "--env", "CartPole-v1", "-n", "512"]
+    bad = ["--hyperparams", "n_envs:1", "n_steps:1"]  # PPO needs more than one row
+    found = rlshare("tune", *options, *bad, cwd=tmp_path)
+    assert found.returncode == 2
+    assert "trial   0  failed: " in found.stdout
+    assert "none of 2 trials was completed" in found.stderr
+
+
+def test_a_missing_optuna_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['optuna'] = None; from rlshare.cli import main; "
+        "sys.exit(main(['tune', '--n-trials', '1']))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    assert "pip install 'rlshare[tune]'" in found.stderr
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("algo", ALGORITHMS)
+def test_every_sample_is_a_recipe(algo: str, policy: str) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    base = load_recipe(algo, policy, "Pendulum-v1").to_data()
+    for _ in range(20):
+        values: dict[str, Any] = study.ask(search_space(algo, policy, continuous=True)).params
+        settings = tuned(base, values)
+        recipe = parse_recipe(algo, policy, settings, "sample")
+        assert np.isclose(settings["gamma"], values["gamma"])
+        if algo == "ppo":
+            assert settings["batch_size"] <= settings["n_steps"] * recipe.n_envs
+    assert not any(key.endswith("log_std_init") for key in search_space(algo, policy, False))
