@@ -5,8 +5,10 @@ from typing import Any
 
 import gymnasium as gym
 import metaworld
+import numpy as np
+from gymnasium import spaces
 from gymnasium.utils import seeding
-from metaworld.env_dict import MT10_V3
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS, MT10_V3
 
 from rlshare.envs.multitask import MultiTask, Task
 
@@ -30,14 +32,16 @@ class MetaWorldTask(gym.Wrapper[Any, Any, Any, Any]):
     def __init__(self, task: str, render_mode: str | None = None) -> None:
         if task not in metaworld.MT1.ENV_NAMES:
             raise ValueError(f"task must be one of metaworld.MT1.ENV_NAMES, got {task!r}")
-        benchmark = _benchmark(task)
-        env = benchmark.train_classes[task](render_mode=render_mode)
-        self._goals = benchmark.train_tasks
-        env.set_task(self._goals[0])
+        env: Any = ALL_V3_ENVIRONMENTS[task](render_mode=render_mode)
         super().__init__(env)
-        # That of the environment is from before its goal became observable.
-        self.observation_space = env.sawyer_observation_space
-        self._solved = False
+        # Of the goal, the last three features, the environment says 0 until it is given one.
+        hidden, goal = env.observation_space, env.goal_space
+        self.observation_space = spaces.Box(
+            np.concatenate([hidden.low[:-3], goal.low]),
+            np.concatenate([hidden.high[:-3], goal.high]),
+            dtype=np.float64,
+        )
+        self._name, self._solved = task, False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -45,7 +49,8 @@ class MetaWorldTask(gym.Wrapper[Any, Any, Any, Any]):
         """Begin an episode with a goal drawn at random."""
         if seed is not None:  # which Meta-World's own reset ignores
             self.np_random = seeding.np_random(seed)[0]
-        goal = self._goals[self.np_random.integers(len(self._goals))]
+        goals = _goals(self._name)
+        goal = goals[self.np_random.integers(len(goals))]
         self.env.unwrapped.set_task(goal)  # type: ignore[attr-defined]
         self._solved = False
         return self.env.reset(options=options)
@@ -58,9 +63,10 @@ class MetaWorldTask(gym.Wrapper[Any, Any, Any, Any]):
 
 
 @cache
-def _benchmark(task: str) -> Any:
-    """The task's class and goals, which take half a second to make: once in a process."""
-    return metaworld.MT1(task, seed=0)
+def _goals(task: str) -> list[Any]:
+    """The goals of a task, which take half a second to make: once in a process."""
+    goals: list[Any] = metaworld.MT1(task, seed=0).train_tasks
+    return goals
 
 
 def make_mt10(**kwargs: Any) -> MultiTask:

@@ -30,9 +30,9 @@ class Task:
 class MultiTask(gym.Env[Any, Any]):
     """One of several tasks in each episode, its index one-hot at the end of the observation.
 
-    Observations are float32 Boxes [d + n_tasks], their bounds those of all tasks together. The tasks
-    must have Box observations of one shape and the same actions. ``info["task"]`` is the name of the
-    present task.
+    Observations are float32 Boxes [d + n_tasks], within the bounds of all tasks together. The tasks
+    must have Box observations of one shape and the same actions. ``info["task"]`` is the name of
+    the present task.
 
     Args:
         tasks: what to learn, at least one; names are distinct.
@@ -79,9 +79,10 @@ class MultiTask(gym.Env[Any, Any]):
 
     def _joint_observations(self) -> spaces.Box:
         """Check that the tasks belong together; the bounds of all, then those of the one-hot."""
-        boxes = [env.observation_space for env in self._envs]
+        boxes: list[spaces.Box] = []
         kinds = [(env.observation_space.shape, env.action_space) for env in self._envs]
-        for task, box, kind in zip(self.tasks, boxes, kinds, strict=True):
+        for task, env, kind in zip(self.tasks, self._envs, kinds, strict=True):
+            box = env.observation_space
             if not isinstance(box, spaces.Box):
                 raise ValueError(f"task {task.name!r} must have a Box observation, got {box}")
             if kind != kinds[0]:
@@ -89,6 +90,7 @@ class MultiTask(gym.Env[Any, Any]):
                     f"tasks must have observations of one shape and the same actions, got "
                     f"{kinds[0]} of {self.tasks[0].name!r} and {kind} of {task.name!r}"
                 )
+            boxes.append(box)
         low = np.min([box.low.ravel() for box in boxes], axis=0)
         high = np.max([box.high.ravel() for box in boxes], axis=0)
         n = len(boxes)

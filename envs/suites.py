@@ -28,7 +28,8 @@ def register_suite(env_id: str) -> None:
             try:
                 gym.register_envs(importlib.import_module(module))
             except ModuleNotFoundError as error:
+                package = str(error.name).partition(".")[0]
                 raise ValueError(
-                    f"environment {env_id!r} needs the package {error.name}: "
+                    f"environment {env_id!r} needs the package {package}: "
                     f"pip install '{requirement}'"
                 ) from None

@@ -42,13 +42,14 @@ def plot_experts(run: Path, output: Path) -> None:
     if not layers:
         raise UserError(f"{run} has no experts: it was trained with --policy {agent.args.policy}")
     name, extractor = next(iter(layers.items()))
-    seen = _act(agent, extractor)
+    names = _task_names(agent.env, extractor.n_tasks)
+    seen = _act(agent, extractor, max(_EPISODES, len(names)))
     n_experts = extractor.experts.n_experts
     heights = [max(1, seen.tasks.max() / 2), 2, 1]
     figure, (by_task, timeline, below) = plt.subplots(
         3, 1, figsize=(9, 8), layout="constrained", height_ratios=heights
     )
-    _draw_tasks(by_task, seen, n_experts)
+    _draw_tasks(by_task, seen, n_experts, names)
     _draw_episode(timeline, below, seen, n_experts)
     figure.suptitle(f"{agent.args.algo} {agent.args.policy}, {agent.args.env}: experts of {name!r}")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -57,15 +58,22 @@ def plot_experts(run: Path, output: Path) -> None:
     print(f"wrote {output}")
 
 
-def _act(agent: TrainedAgent, extractor: Any) -> Episodes:
+def _task_names(env: Any, n_tasks: int) -> list[str]:
+    """What the tasks that the agent sees are called."""
+    names: list[str] = env.get_attr("task_names")[0] if env.has_attr("task_names") else []
+    return names if len(names) == n_tasks else [f"task {t}" for t in range(n_tasks)]
+
+
+def _act(agent: TrainedAgent, extractor: Any, n_episodes: int) -> Episodes:
     """Run episodes with the likeliest actions, and keep what the router selected."""
     from stable_baselines3.common.preprocessing import preprocess_obs
 
     model, env = agent.model, agent.env
+    env.seed(0)
     obs = env.reset()
     experts, tasks, rewards, episodes = [], [], [], []
     episode = 0
-    while episode < _EPISODES:
+    while episode < n_episodes:
         tensors = model.policy.obs_to_tensor(obs)[0]
         inputs = preprocess_obs(
             tensors, model.observation_space, normalize_images=model.policy.normalize_images
@@ -83,8 +91,8 @@ def _act(agent: TrainedAgent, extractor: Any) -> Episodes:
     )
 
 
-def _draw_tasks(axes: Any, seen: Episodes, n_experts: int) -> None:
-    shares = np.zeros((seen.tasks.max() + 1, n_experts))
+def _draw_tasks(axes: Any, seen: Episodes, n_experts: int, names: list[str]) -> None:
+    shares = np.zeros((max(1, len(names)), n_experts))
     for expert in seen.experts.T:
         np.add.at(shares, (seen.tasks, expert), 1.0)
     steps = np.bincount(seen.tasks, minlength=len(shares)).reshape(-1, 1)
@@ -92,8 +100,7 @@ def _draw_tasks(axes: Any, seen: Episodes, n_experts: int) -> None:
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.figure.colorbar(image, ax=axes, label="share of its steps")
     axes.set_xticks(range(n_experts))
-    labels = [f"task {t}" for t in range(len(shares))] if len(shares) > 1 else [""]
-    axes.set_yticks(range(len(shares)), labels)
+    axes.set_yticks(range(len(shares)), names or [""])
     axes.set_xlabel("expert")
     axes.set_title(f"use of the experts in {seen.episodes[-1] + 1} episodes", fontsize=10)
 

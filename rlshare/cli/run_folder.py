@@ -25,6 +25,7 @@ class TrainArgs:
     n_envs: int
     seed: int
     env_kwargs: dict[str, Any]
+    task_schedule: str | None
     vec_env: Literal["dummy", "subproc"]
     device: str
     num_threads: int
