@@ -45,7 +45,7 @@ def plot_experts(run: Path, output: Path) -> None:
     names = _task_names(agent.env, extractor.n_tasks)
     seen = _act(agent, extractor, max(_EPISODES, len(names)))
     n_experts = extractor.experts.n_experts
-    heights = [max(1, seen.tasks.max() / 2), 2, 1]
+    heights = [max(1, len(names) / 2), 2, 1]
     figure, (by_task, timeline, below) = plt.subplots(
         3, 1, figsize=(9, 8), layout="constrained", height_ratios=heights
     )
