@@ -1,5 +1,6 @@
 """Several tasks as one environment, whose observations say which task it is."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from rlshare.envs.factory import EnvFactory
 
 Schedule = Literal["mixed", "alternate"]
 SCHEDULES = ("mixed", "alternate")
+_EPISODES = 20  # that a logged mean is over
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Task:
 class MultiTask(gym.Env[Any, Any]):
     """One of several tasks in each episode, its index one-hot at the end of the observation.
 
-    Observations are float32 Boxes [d + n_tasks]. The tasks must have Box observations of one shape
-    and the same actions. ``info["task"]`` is the name of the present task.
+    Observations are float32 Boxes [d + n_tasks], within the bounds of all tasks together. The tasks
+    must have Box observations of one shape and the same actions. ``info["task"]`` is the name of
+    the present task.
 
     Args:
         tasks: what to learn, at least one; names are distinct.
@@ -44,7 +47,7 @@ class MultiTask(gym.Env[Any, Any]):
         ValueError: for an unknown schedule, no tasks, equal names, or tasks whose spaces differ.
     """
 
-    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 20}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array", "human"], "render_fps": 30}  # noqa: RUF012
 
     def __init__(
         self,
@@ -63,23 +66,38 @@ class MultiTask(gym.Env[Any, Any]):
             raise ValueError(f"steps_per_task must be >= 1, got {steps_per_task}")
         self.tasks, self.schedule, self.steps_per_task = list(tasks), schedule, steps_per_task
         self.render_mode = render_mode
-        self._envs: dict[int, gym.Env[Any, Any]] = {}
         self._first = first
         self._steps: int | None = None  # of the task's turn, None before the first
         self.task = 0
-        own = self._env(0)
-        if not isinstance(own.observation_space, spaces.Box):
-            raise ValueError(
-                f"task {names[0]!r} must have a Box observation, got {own.observation_space}"
-            )
-        one_hot = spaces.Box(0.0, 1.0, (len(tasks),), np.float32)
-        flat = own.observation_space
-        self.observation_space = spaces.Box(
-            np.concatenate([flat.low.ravel().astype(np.float32), one_hot.low]),
-            np.concatenate([flat.high.ravel().astype(np.float32), one_hot.high]),
-            dtype=np.float32,
-        )
+        self._envs = [
+            EnvFactory(task.env, dict(task.env_kwargs), render_mode)() for task in self.tasks
+        ]
+        own = self._envs[0]
         self.action_space = own.action_space
+        self.observation_space = self._joint_observations()
+        self.metadata = {**self.metadata, "render_fps": own.metadata.get("render_fps", 30)}
+
+    def _joint_observations(self) -> spaces.Box:
+        """Check that the tasks belong together; the bounds of all, then those of the one-hot."""
+        boxes: list[spaces.Box] = []
+        kinds = [(env.observation_space.shape, env.action_space) for env in self._envs]
+        for task, env, kind in zip(self.tasks, self._envs, kinds, strict=True):
+            box = env.observation_space
+            if not isinstance(box, spaces.Box):
+                raise ValueError(f"task {task.name!r} must have a Box observation, got {box}")
+            if kind != kinds[0]:
+                raise ValueError(
+                    f"tasks must have observations of one shape and the same actions, got "
+                    f"{kinds[0]} of {self.tasks[0].name!r} and {kind} of {task.name!r}"
+                )
+            boxes.append(box)
+        low = np.min([box.low.ravel() for box in boxes], axis=0)
+        high = np.max([box.high.ravel() for box in boxes], axis=0)
+        n = len(boxes)
+        return spaces.Box(
+            np.concatenate([low, np.zeros(n)]).astype(np.float32),
+            np.concatenate([high, np.ones(n)]).astype(np.float32),
+        )
 
     @property
     def n_tasks(self) -> int:
@@ -104,7 +122,7 @@ class MultiTask(gym.Env[Any, Any]):
             self._begin(self.task + 1)
         if options and "task" in options:
             self.task = int(options["task"])
-        obs, info = self._env(self.task).reset(seed=int(self.np_random.integers(2**31)))
+        obs, info = self._envs[self.task].reset(seed=int(self.np_random.integers(2**31)))
         return self._observe(obs), {**info, "task": self.tasks[self.task].name}
 
     def _begin(self, task: int) -> None:
@@ -112,18 +130,18 @@ class MultiTask(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step the present task."""
-        obs, reward, terminated, truncated, info = self._env(self.task).step(action)
+        obs, reward, terminated, truncated, info = self._envs[self.task].step(action)
         self._steps = (self._steps or 0) + 1
         info = {**info, "task": self.tasks[self.task].name}
         return self._observe(obs), float(reward), terminated, truncated, info
 
     def render(self) -> Any:
         """Draw the present task."""
-        return self._env(self.task).render()
+        return self._envs[self.task].render()
 
     def close(self) -> None:
         """Close the tasks."""
-        for env in self._envs.values():
+        for env in self._envs:
             env.close()
 
     def _observe(self, obs: Any) -> Any:
@@ -131,37 +149,29 @@ class MultiTask(gym.Env[Any, Any]):
         one_hot[self.task] = 1
         return np.concatenate([np.asarray(obs, np.float32).ravel(), one_hot])
 
-    def _env(self, index: int) -> gym.Env[Any, Any]:
-        """The environment of a task, made when it is first needed."""
-        if index not in self._envs:
-            task = self.tasks[index]
-            made = EnvFactory(task.env, dict(task.env_kwargs), self.render_mode)()
-            first = self._envs.get(0, made)
-            spaces_of = [(e.observation_space.shape, e.action_space) for e in (first, made)]
-            if spaces_of[0] != spaces_of[1]:
-                raise ValueError(
-                    f"tasks must have observations of one shape and the same actions, got "
-                    f"{spaces_of[0]} of {self.tasks[0].name!r} and {spaces_of[1]} of {task.name!r}"
-                )
-            self._envs[index] = made
-        return self._envs[index]
-
 
 class TaskReturns(BaseCallback):
-    """Logs ``rollout/<task>/ep_rew_mean``, the mean of the task's last 20 episodes."""
+    """Logs means over each task's last 20 episodes.
+
+    They are ``rollout/<task>/ep_rew_mean`` and, of tasks that say ``info["is_success"]`` at the end
+    of an episode, ``rollout/<task>/success_rate``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._returns: dict[str, list[float]] = {}
+        self._last: dict[str, deque[float]] = {}
 
     def _on_step(self) -> bool:
         for info in self.locals.get("infos", ()):
             if "episode" in info and "task" in info:
-                returns = self._returns.setdefault(info["task"], [])
-                returns.append(info["episode"]["r"])
-                del returns[:-20]
+                self._remember(f"rollout/{info['task']}/ep_rew_mean", info["episode"]["r"])
+                if "is_success" in info:
+                    self._remember(f"rollout/{info['task']}/success_rate", info["is_success"])
         return True
 
+    def _remember(self, key: str, value: float) -> None:
+        self._last.setdefault(key, deque(maxlen=_EPISODES)).append(float(value))
+
     def _on_rollout_end(self) -> None:
-        for task, returns in self._returns.items():
-            self.logger.record(f"rollout/{task}/ep_rew_mean", safe_mean(returns))
+        for key, values in self._last.items():
+            self.logger.record(key, safe_mean(values))

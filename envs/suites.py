@@ -1,7 +1,6 @@
 """Optional suites: which package an id needs, and its registration with gymnasium."""
 
 import importlib
-import importlib.util
 
 import gymnasium as gym
 
@@ -11,7 +10,9 @@ _SUITES = {
     "ALE/": ("ale_py", "ale-py"),
     "MiniGrid-": ("minigrid", "minigrid"),
     "BabyAI-": ("minigrid", "minigrid"),
-    "Meta-World/": ("metaworld", "metaworld"),
+    "rlshare/MetaWorldTask": ("rlshare.envs.metaworld_tasks", "rlshare[metaworld]"),
+    "rlshare/MT10": ("rlshare.envs.metaworld_tasks", "rlshare[metaworld]"),
+    "Meta-World/": ("metaworld", "rlshare[metaworld]"),
     "dm_control/": ("shimmy", "shimmy[dm-control]"),
 }
 
@@ -24,9 +25,11 @@ def register_suite(env_id: str) -> None:
     """
     for prefix, (module, requirement) in _SUITES.items():
         if env_id.startswith(prefix):
-            if importlib.util.find_spec(module) is None:
+            try:
+                gym.register_envs(importlib.import_module(module))
+            except ModuleNotFoundError as error:
+                package = str(error.name).partition(".")[0]
                 raise ValueError(
-                    f"environment {env_id!r} needs the package {requirement}: "
+                    f"environment {env_id!r} needs the package {package}: "
                     f"pip install '{requirement}'"
-                )
-            gym.register_envs(importlib.import_module(module))
+                ) from None

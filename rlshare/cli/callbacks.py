@@ -16,6 +16,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rlshare.cli.checkpoint import model_bytes
+from rlshare.cli.episodes import LastInfos
 from rlshare.cli.interrupt import StopOnSignals
 from rlshare.files import write_atomically
 
@@ -67,24 +68,29 @@ class Evaluation(BaseCallback):
             sync_envs_normalization(self.training_env, self.env)
         # Seeded by the step, so that a resumed run evaluates on the same episodes.
         self.env.seed(derived_seed(self.seed, self.num_timesteps, 1))
+        infos = LastInfos()
         returns, lengths = evaluate_policy(
-            self.model, self.env, self.episodes, return_episode_rewards=True
+            self.model, self.env, self.episodes, callback=infos, return_episode_rewards=True
         )
-        self._remember(returns, lengths)
+        successes = infos.values("is_success")
+        self._remember(returns, lengths, successes)
         mean = float(np.mean(returns))
         if mean > self.best:
             self.best = mean
             write_atomically(self.folder / "best_model.zip", model_bytes(self.model))
         self.logger.record("eval/mean_reward", mean)
         self.logger.record("eval/mean_ep_length", float(np.mean(lengths)))
+        if successes:
+            self.logger.record("eval/success_rate", float(np.mean(successes)))
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
         self.logger.dump(self.num_timesteps)
 
-    def _remember(self, returns: Any, lengths: Any) -> None:
-        for key, value in (
-            ("timesteps", self.num_timesteps), ("results", returns), ("ep_lengths", lengths)
-        ):  # fmt: skip
-            self.history[key].append(value)
+    def _remember(self, returns: Any, lengths: Any, successes: list[Any]) -> None:
+        found = {"timesteps": self.num_timesteps, "results": returns, "ep_lengths": lengths}
+        if successes:
+            found["successes"] = successes
+        for key, value in found.items():
+            self.history.setdefault(key, []).append(value)
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {key: np.asarray(value) for key, value in self.history.items()}
         np.savez(buffer, **arrays)

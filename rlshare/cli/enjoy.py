@@ -58,7 +58,7 @@ def enjoy(
     set_random_seed(seed)
     agent.env.seed(seed)
     if video is None:
-        _play(agent, n_episodes, not stochastic, lambda: None)
+        _play(agent, agent.env.reset(), n_episodes, not stochastic, lambda: None)
     else:
         _record(agent, n_episodes, not stochastic, video)
         print(f"wrote {video}")
@@ -66,9 +66,12 @@ def enjoy(
 
 
 def _play(
-    agent: "TrainedAgent", n_episodes: int, deterministic: bool, on_frame: Callable[[], None]
+    agent: "TrainedAgent",
+    observation: Any,
+    n_episodes: int,
+    deterministic: bool,
+    on_frame: Callable[[], None],
 ) -> None:
-    observation = agent.env.reset()
     on_frame()
     played = 0
     while played < n_episodes:
@@ -76,8 +79,9 @@ def _play(
         observation, _, done, infos = agent.env.step(action)
         if done[0]:
             played += 1
+            task = f" of {infos[0]['task']}" if "task" in infos[0] else ""
             print(
-                f"episode {played}: return {infos[0]['episode']['r']:.2f}, "
+                f"episode {played}{task}: return {infos[0]['episode']['r']:.2f}, "
                 f"{infos[0]['episode']['l']} steps"
             )
         if played < n_episodes:  # the first frame of an episode nobody asked for
@@ -87,15 +91,22 @@ def _play(
 def _record(agent: "TrainedAgent", n_episodes: int, deterministic: bool, video: Path) -> None:
     from moviepy.video.io.ffmpeg_writer import FFMPEG_VideoWriter
 
-    agent.env.reset()
+    observation = agent.env.reset()
     with _off_screen_rendering():
         first = _frame(agent)
-    fps = agent.env.metadata.get("render_fps", _DEFAULT_FPS) if agent.env.metadata else _DEFAULT_FPS
+    metadata = agent.env.get_attr("metadata")[0] or {}  # that of a normaliser says nothing
+    fps = metadata.get("render_fps", _DEFAULT_FPS)
     video.parent.mkdir(parents=True, exist_ok=True)
     size = (first.shape[1], first.shape[0])
     # Frame by frame to the encoder: an episode of frames need not fit into memory.
     with FFMPEG_VideoWriter(str(video), size, fps) as writer:
-        _play(agent, n_episodes, deterministic, lambda: writer.write_frame(_frame(agent)))
+        _play(
+            agent,
+            observation,
+            n_episodes,
+            deterministic,
+            lambda: writer.write_frame(_frame(agent)),
+        )
 
 
 @contextmanager

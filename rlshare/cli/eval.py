@@ -28,13 +28,17 @@ def evaluate(
     num_threads: NumThreads = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Play episodes with a trained agent and print mean and standard deviation of the return."""
+    """Play episodes with a trained agent and print the return, by task where there are several.
+
+    A success rate is printed where the environment says info["is_success"].
+    """
     import numpy as np
     import torch
     from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.utils import set_random_seed
 
     from rlshare.agents import parse_pairs
+    from rlshare.cli.episodes import LastInfos
     from rlshare.cli.errors import user_errors
 
     torch.set_num_threads(num_threads)
@@ -44,16 +48,19 @@ def evaluate(
     agent = load_agent(path, load_best, device, kwargs)
     set_random_seed(seed)
     agent.env.seed(seed)
+    infos = LastInfos()
     episodes: Any = evaluate_policy(
         agent.model,
         agent.env,
         n_eval_episodes=n_episodes,
         deterministic=not stochastic,
+        callback=infos,
         return_episode_rewards=True,
     )
     returns, lengths = episodes
     agent.env.close()
     mean, std = float(np.mean(returns)), float(np.std(returns))
+    successes, tasks = infos.values("is_success"), infos.values("task")
     if as_json:
         result = {
             "env": agent.args.env, "algo": agent.args.algo, "policy": agent.args.policy,
@@ -61,6 +68,21 @@ def evaluate(
             "deterministic": not stochastic, "returns": list(map(float, returns)),
             "lengths": list(map(int, lengths)),
         }  # fmt: skip
+        if successes:
+            result["successes"] = list(map(bool, successes))
+        if tasks:
+            result["tasks"] = tasks
         print(json.dumps(result))
     else:
-        print(f"return {mean:.2f} +- {std:.2f} over {n_episodes} episodes of {agent.args.env}")
+        print(
+            f"return {mean:.2f} +- {std:.2f}{_rate(successes)} over {n_episodes} episodes of "
+            f"{agent.args.env}"
+        )
+        for task in dict.fromkeys(tasks):
+            of = [i for i, name in enumerate(tasks) if name == task]
+            rate = _rate([successes[i] for i in of] if successes else [])
+            print(f"  {task}: return {np.mean([returns[i] for i in of]):.2f}{rate}")
+
+
+def _rate(successes: list[bool]) -> str:
+    return f", success rate {sum(successes) / len(successes):.2f}" if successes else ""

@@ -20,7 +20,7 @@ def plot_experts(run: Path, output: Path) -> None:
         UserError: the agent has no experts.
     """
     from rlshare.policies.moe import expert_layers
-    from rlshare.policies.moe_figures import draw_routing, use_by_task
+    from rlshare.policies.moe_figures import draw_routing, task_names, use_by_task
 
     agent = load_agent(run, load_best=False, device="cpu")
     layers = dict(expert_layers(agent.model.policy))
@@ -28,12 +28,12 @@ def plot_experts(run: Path, output: Path) -> None:
         raise UserError(f"{run} has no experts: it was trained with --policy {agent.args.policy}")
     name, extractor = next(iter(layers.items()))
     experts, tasks, rewards, n_first = _act(agent, extractor)
-    n_tasks = max(1, extractor.n_tasks)
-    shares = use_by_task(experts, tasks, n_tasks, extractor.experts.n_experts)
-    figure = draw_routing(shares, experts[:n_first], rewards[:n_first])
+    names = task_names(agent.env, extractor.n_tasks)
+    shares = use_by_task(experts, tasks, max(1, len(names)), extractor.experts.n_experts)
+    figure = draw_routing(shares, experts[:n_first], rewards[:n_first], names)
     figure.suptitle(
         f"{agent.args.algo} {agent.args.policy}, {agent.args.env}: experts of {name!r} "
-        f"in {max(_EPISODES, n_tasks)} episodes"
+        f"in {max(_EPISODES, len(names))} episodes"
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=150)
@@ -51,6 +51,7 @@ def _act(
     from stable_baselines3.common.preprocessing import preprocess_obs
 
     model, env = agent.model, agent.env
+    env.seed(0)
     obs = env.reset()
     experts, tasks, rewards = [], [], []
     ends: list[int] = []

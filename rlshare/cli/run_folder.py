@@ -33,6 +33,7 @@ class TrainArgs:
     save_freq: int
     tensorboard_log: str | None
     verbose: int
+    task_schedule: str | None = None  # runs of earlier versions have none
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,12 @@ class RunFolder:
             UserError: the files are missing or damaged.
         """
         args = self._read_yaml("args.yml")
-        fields = {field.name for field in dataclasses.fields(TrainArgs)}
-        if set(args) != fields:
-            odd = ", ".join(sorted(fields.symmetric_difference(args)))
-            raise UserError(f"{self.config_dir / 'args.yml'} is damaged: check {odd}")
+        known = dataclasses.fields(TrainArgs)
+        needed = {field.name for field in known if field.default is dataclasses.MISSING}
+        odd = (needed - set(args)) | (set(args) - {field.name for field in known})
+        if odd:
+            names = ", ".join(sorted(odd))
+            raise UserError(f"{self.config_dir / 'args.yml'} is damaged: check {names}")
         train_args = TrainArgs(**args)
         where = str(self.config_dir / "config.yml")
         try:

@@ -146,21 +146,20 @@ def train(
     with user_errors():
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
         own_env_kwargs = parse_pairs(env_kwargs or (), "--env-kwargs")
-        if task_schedule is not None:
-            own_env_kwargs["schedule"] = task_schedule
         if n_timesteps is not None:
             overrides["n_timesteps"] = n_timesteps
         if n_envs is not None:
             overrides["n_envs"] = n_envs
         recipe = load_recipe(algo, policy, env, conf_file, overrides)
         all_env_kwargs = apply_overrides(recipe.env_kwargs, own_env_kwargs)
-    _check_env(env, all_env_kwargs)
+    _check_env(env, all_env_kwargs, task_schedule)
     args = TrainArgs(
         algo=algo, policy=policy, env=_absolute(env), n_timesteps=recipe.n_timesteps,
         n_envs=recipe.n_envs, seed=_draw_seed() if seed is None else seed,
-        env_kwargs=all_env_kwargs, vec_env=vec_env, device=device, num_threads=num_threads,
-        eval_freq=eval_freq, eval_episodes=eval_episodes, save_freq=save_freq,
-        tensorboard_log=str(tensorboard_log) if tensorboard_log else None, verbose=verbose,
+        env_kwargs=all_env_kwargs, task_schedule=task_schedule, vec_env=vec_env, device=device,
+        num_threads=num_threads, eval_freq=eval_freq, eval_episodes=eval_episodes,
+        save_freq=save_freq, tensorboard_log=str(tensorboard_log) if tensorboard_log else None,
+        verbose=verbose,
     )  # fmt: skip
     folder = new_run_folder(log_folder, algo, env)
     folder.write(args, recipe)
@@ -239,12 +238,20 @@ def _summarize(folder: RunFolder, outcome: Outcome) -> None:
         print(f"next: rlshare eval {path} | rlshare enjoy {path} | rlshare plot {path}")
 
 
-def _check_env(env: str, env_kwargs: dict[str, Any]) -> None:
+def _check_env(env: str, env_kwargs: dict[str, Any], task_schedule: str | None) -> None:
     """Make the environment once before the run folder exists, so that a typo leaves no trace."""
-    from rlshare.envs import make_env
+    from rlshare.envs import MultiTask, make_env
 
     with user_errors():
-        make_env(env, env_kwargs).close()
+        made = make_env(env, env_kwargs)
+        made.close()
+        if task_schedule is not None:
+            if not isinstance(made.unwrapped, MultiTask):
+                raise UserError(
+                    f"--task-schedule {task_schedule} needs a multi-task environment, such as "
+                    f"rlshare/HalfCheetahTasks-v0; {env} has one task"
+                )
+            make_env(env, env_kwargs | {"schedule": task_schedule}).close()
 
 
 def _absolute(env: str) -> str:

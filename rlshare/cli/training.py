@@ -135,12 +135,15 @@ class Training:
         save_checkpoint(self.folder, self.model, state)
 
     def _make_env(self, n_envs: int, monitored: bool) -> VecEnv:
+        # The schedule is of training: an evaluation takes the tasks in turn.
+        schedule = self.args.task_schedule if monitored else None
+        own = {"schedule": schedule} if schedule else {}
         with user_errors():
             return make_vec_env(
                 self.args.env,
                 n_envs,
                 vec_env=self.args.vec_env if monitored else "dummy",
-                env_kwargs=self.args.env_kwargs,
+                env_kwargs=self.args.env_kwargs | own,
                 monitor_dir=self.folder.path if monitored else None,
             )
 

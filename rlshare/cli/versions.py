@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("rlshare", "numpy", "torch", "stable-baselines3", "gymnasium", "mujoco")
+_PACKAGES = ("rlshare", "numpy", "torch", "stable-baselines3", "gymnasium", "mujoco", "metaworld")
 
 
 def versions() -> dict[str, str]:

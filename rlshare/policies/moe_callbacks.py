@@ -94,7 +94,7 @@ class MoECallback(BaseCallback):
             self._draw(self._steps)
 
     def _draw(self, steps: "RecentSteps") -> None:
-        from rlshare.policies.moe_figures import draw_routing, use_by_task
+        from rlshare.policies.moe_figures import draw_routing, task_names, use_by_task
 
         rows, episode = self._preprocessed(steps.recent()), self._preprocessed(steps.episode())
         for name, extractor in self._layers.items():
@@ -110,6 +110,7 @@ class MoECallback(BaseCallback):
                 use_by_task(selected, of, n_tasks, n_experts),
                 extractor.select(episode).cpu().numpy(),
                 steps.rewards(),
+                task_names(self.training_env, extractor.n_tasks),
             )
             key = f"moe/{name}/routing"
             self.logger.record(key, Figure(figure, close=False), exclude=_TEXT_FORMATS)

@@ -1,12 +1,20 @@
 """A picture of routing: how much each task uses each expert, and the experts of one episode."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
 
 Floats = NDArray[np.floating[Any]]
+
+
+def task_names(env: VecEnv, n_tasks: int) -> list[str]:
+    """Return what a multi-task environment calls its tasks, or "task 0" and so on."""
+    names: list[str] = env.get_attr("task_names")[0] if env.has_attr("task_names") else []
+    return names if len(names) == n_tasks else [f"task {t}" for t in range(n_tasks)]
 
 
 def use_by_task(
@@ -27,29 +35,31 @@ def use_by_task(
     return shares / np.maximum(counts, 1)
 
 
-def draw_routing(shares: Floats, experts: NDArray[np.int32], rewards: Floats) -> Figure:
+def draw_routing(
+    shares: Floats, experts: NDArray[np.int32], rewards: Floats, names: Sequence[str]
+) -> Figure:
     """Draw the use of the experts by task, and an episode's experts over its return.
 
     Args:
         shares: of :func:`use_by_task`.
         experts: selected in each step of the episode, [n, top_k].
         rewards: of each step, [n].
+        names: of the tasks; none of a single one.
     """
     heights = [max(1, len(shares) / 2), 2, 1]
     figure = Figure(figsize=(9, 8), layout="constrained")
     by_task, timeline, below = figure.subplots(3, 1, height_ratios=heights)
-    _draw_tasks(by_task, shares)
+    _draw_tasks(by_task, shares, names)
     _draw_episode(timeline, below, experts, rewards, shares.shape[1])
     return figure
 
 
-def _draw_tasks(axes: Any, shares: Floats) -> None:
+def _draw_tasks(axes: Any, shares: Floats, names: Sequence[str]) -> None:
     n_tasks, n_experts = shares.shape
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.figure.colorbar(image, ax=axes, label="share of its steps")
     axes.set_xticks(range(n_experts))
-    labels = [f"task {t}" for t in range(n_tasks)] if n_tasks > 1 else [""]
-    axes.set_yticks(range(n_tasks), labels)
+    axes.set_yticks(range(n_tasks), names or [""])
     axes.set_xlabel("expert")
 
 

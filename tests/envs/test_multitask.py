@@ -1,5 +1,6 @@
 """Several tasks as one environment: whose turn it is, what is observed, what is logged."""
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -55,7 +56,7 @@ def test_a_task_behaves_as_alone() -> None:
     env, alone = MultiTask(PENDULUMS, first=2), gym.make("Pendulum-v1", g=20.0)
     env.reset(seed=0)
     alone.reset(seed=0)
-    alone.unwrapped.state = env._env(2).unwrapped.state.copy()  # type: ignore[attr-defined]
+    alone.unwrapped.state = env._envs[2].unwrapped.state.copy()  # type: ignore[attr-defined]
     for _ in range(50):
         action = env.action_space.sample()
         ours, theirs = env.step(action), alone.step(action)
@@ -127,10 +128,22 @@ def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_tasks_of_different_shapes_are_refused() -> None:
-    env = MultiTask([Task("a", "Pendulum-v1"), Task("b", "MountainCarContinuous-v0")], first=0)
-    env.reset(seed=0)
+    tasks = [Task("a", "Pendulum-v1"), Task("b", "MountainCarContinuous-v0")]
     with pytest.raises(ValueError, match="observations of one shape and the same actions"):
-        env.reset()
+        MultiTask(tasks)
+
+
+def test_bounds_are_those_of_all_tasks(tmp_path: Path) -> None:
+    (tmp_path / "fast.py").write_text(
+        "from gymnasium.envs.classic_control import Continuous_MountainCarEnv\n"
+        "from gymnasium.spaces import Box\n\n\nclass Fast(Continuous_MountainCarEnv):\n"
+        "    def __init__(self, **kwargs):\n        super().__init__(**kwargs)\n"
+        "        self.observation_space = Box(-1.0, 1.0, (2,))\n"
+    )
+    tasks = [Task("a", "MountainCarContinuous-v0"), Task("b", f"{tmp_path / 'fast.py'}:Fast")]
+    space = MultiTask(tasks).observation_space
+    assert space.low.tolist() == pytest.approx([-1.2, -1.0, 0, 0])
+    assert space.high.tolist() == pytest.approx([1.0, 1.0, 1, 1])
 
 
 @pytest.mark.parametrize(
