@@ -11,8 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RLSHARE = str(Path(sys.executable).with_name("rlshare"))
-# Of a training only the length is cut, to one rollout; a resumed one goes on for another.
-STEPS = {"train": 8192, "resume": 16384}
+# Of a training only the length is cut, to one rollout; a resumed one goes on for another. Of a study
+# the number of trials too.
+SHORT = {
+    "train": ["--n-timesteps", "8192"],
+    "resume": ["--n-timesteps", "16384"],
+    "tune": ["--n-timesteps", "8192", "--n-trials", "2"],
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -47,11 +52,9 @@ def test_commands(tmp_path: Path) -> None:
         if arguments == ["train"]:
             continue  # its name in a sentence
         used.add(arguments[0])
-        if arguments[0] == "train":
-            kind = "resume" if "--resume" in arguments else "train"
-            arguments = [*arguments, "--n-timesteps", str(STEPS[kind])]
-        run([RLSHARE, *arguments], tmp_path)
-    assert used == {"train", "eval", "enjoy", "plot", "recipes"}
+        kind = "resume" if "--resume" in arguments else arguments[0]
+        run([RLSHARE, *arguments, *SHORT.get(kind, [])], tmp_path)
+    assert used == {"train", "tune", "eval", "enjoy", "plot", "recipes"}
     assert (tmp_path / "lander.mp4").stat().st_size > 10_000
 
 
