@@ -5,6 +5,8 @@ import stable_baselines3  # noqa: F401  first: its import registers the aliases 
 from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
 from rlshare.policies.callbacks import TreeCallback
 from rlshare.policies.gbt import GBTPolicy
+from rlshare.policies.gbt_continuous import GBTSACPolicy, GBTTD3Policy
+from rlshare.policies.gbt_dqn import GBTDQNPolicy
 from rlshare.policies.moe import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
@@ -21,6 +23,9 @@ from rlshare.policies.moe_surgery import matched_mlp, slice_task_policy, upcycle
 
 _PUBLIC = (
     GBTPolicy,
+    GBTDQNPolicy,
+    GBTSACPolicy,
+    GBTTD3Policy,
     TreeRolloutBuffer,
     DictTreeRolloutBuffer,
     TreeCallback,
@@ -38,7 +43,10 @@ _PUBLIC = (
 )
 __all__ = [
     "DictTreeRolloutBuffer",
+    "GBTDQNPolicy",
     "GBTPolicy",
+    "GBTSACPolicy",
+    "GBTTD3Policy",
     "MoECallback",
     "MoECnnDQNPolicy",
     "MoECnnPolicy",
