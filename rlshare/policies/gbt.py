@@ -25,6 +25,7 @@ from rlshare.policies.options import Rate, clip_norm, learning_rate, tree_params
 from rlshare.policies.tree_policy import TreePolicy
 from rlshare.trees.torch_bridge import BoostingOptimizer, TreeEnsemble
 
+
 class GBTPolicy(TreePolicy, ActorCriticPolicy):
     """Policy and value function as gradient-boosted trees, for stock PPO and A2C.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from gymnasium import spaces
@@ -59,7 +59,7 @@ class _TreeActorPolicy(TreePolicy, BasePolicy):
             raise ValueError(f"n_critics must be >= 1, got {options['n_critics']}")
         self._options = options
         mixed = isinstance(observation_space, spaces.Dict)
-        super().__init__(  # type: ignore[call-arg]
+        super().__init__(
             observation_space,
             action_space,
             lr_schedule,
@@ -100,10 +100,10 @@ class _TreeActorPolicy(TreePolicy, BasePolicy):
 
     def _build_networks(self, lr_schedule: Schedule) -> None:
         """Build SB3's critics, as its policies do."""
-        self.critic = self.make_critic()  # type: ignore[attr-defined]
-        self.critic_target = self.make_critic()  # type: ignore[attr-defined]
+        make = cast("SACPolicy", self).make_critic
+        self.critic, self.critic_target = make(), make()
         self.critic_target.load_state_dict(self.critic.state_dict())
-        self.critic.optimizer = self.optimizer_class(  # type: ignore[assignment]
+        self.critic.optimizer = self.optimizer_class(
             self.critic.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
@@ -126,7 +126,7 @@ class _TreeActorPolicy(TreePolicy, BasePolicy):
         self.critic = self._make_tree_critic(features, ensembles)
         targets = [ensemble.target for ensemble in ensembles]
         self.critic_target = self._make_tree_critic(features, targets)
-        self.critic.optimizer = BoostingOptimizer(ensembles, lr=lr_schedule(1))  # type: ignore[assignment]
+        self.critic.optimizer = BoostingOptimizer(ensembles, lr=lr_schedule(1))
 
     def _make_tree_critic(
         self,
@@ -260,7 +260,7 @@ class GBTTD3Policy(_TreeActorPolicy, TD3Policy):
     """
 
     actor_type = TreeTD3Actor
-    actor_target: TreeTD3Actor
+    actor_target: Any
 
     def __init__(
         self,

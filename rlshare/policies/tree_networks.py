@@ -1,11 +1,11 @@
 """Networks of Stable-Baselines3's off-policy algorithms, with trees in place of their layers."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ContinuousCritic
+from stable_baselines3.common.policies import BaseModel, ContinuousCritic
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
@@ -22,15 +22,13 @@ Form = Literal["linear", "tanh", "quadratic"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
-class _TreeNetwork:
+class _TreeNetwork(BaseModel):
     """The outputs theta of tree ensembles, side by side, take the place of features.
 
     SB3's network is built on features of that width, without hidden layers; its heads are then
     exchanged for slices of theta.
     """
 
-    features_extractor: TreeFeatures
-    device: torch.device
     trees: nn.ModuleList
 
     def extract_features(
@@ -40,7 +38,7 @@ class _TreeNetwork:
         return self._theta(obs, self.trees)
 
     def _theta(self, obs: PyTorchObs, trees: Sequence[nn.Module] | nn.ModuleList) -> Tensor:
-        x = self.features_extractor(obs)
+        x = cast("TreeFeatures", self.features_extractor)(obs)
         return torch.cat([module(x) for module in trees], dim=1).to(self.device)
 
 
@@ -48,7 +46,8 @@ class TreeQNetwork(_TreeNetwork, QNetwork):
     """Q(s, .) of Discrete actions: one column for each.
 
     Args:
-        spaces_: of observations and actions.
+        observation_space: of the environment.
+        action_space: of the environment.
         features: of the observations.
         trees: the ensemble, or its target.
     """
@@ -78,7 +77,7 @@ class TreeSACActor(_TreeNetwork, SACActor):
         n_actions = get_action_dim(action_space)
         super().__init__(observation_space, action_space, [], features, 2 * n_actions)
         self.trees = nn.ModuleList([trees])
-        self.mu = Columns(0, n_actions)  # type: ignore[assignment]
+        self.mu = Columns(0, n_actions)
         self.log_std = Columns(n_actions, None)  # type: ignore[assignment]
 
 
@@ -166,9 +165,9 @@ class TreeCritic(_TreeNetwork, ContinuousCritic):
             setattr(self, f"qf{k}", head)
             self.q_networks.append(head)
 
-    def q1_forward(self, obs: PyTorchObs, actions: Tensor) -> Tensor:  # type: ignore[override]
+    def q1_forward(self, obs: PyTorchObs, actions: Tensor) -> Tensor:
         """Return Q [n, 1] of the first critic, without a gradient for its trees."""
         with torch.no_grad():
-            theta = self._theta(obs, self.trees[:1])  # type: ignore[arg-type]
+            theta = self._theta(obs, self.trees[:1])
         q: Tensor = self.q_networks[0](torch.cat([theta, actions], dim=1))
         return q

@@ -115,9 +115,7 @@ class TargetEnsemble(nn.Module):
         trees = state_dict.get(prefix + "_extra_state")
         if saved is None:
             missing_keys.append(prefix + "weights")
-        elif trees is not None and not torch.equal(
-            trees.cpu(), self._online[0].get_extra_state()
-        ):
+        elif trees is not None and not torch.equal(trees.cpu(), self._online[0].get_extra_state()):
             error_msgs.append("a target shares the trees of its online ensemble, got other trees")
         elif saved.shape != self.weights.shape or not ((saved >= 0) & (saved < 1.01)).all():
             error_msgs.append(

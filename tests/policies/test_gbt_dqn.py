@@ -52,7 +52,7 @@ def test_a_hard_target_is_the_first_trees() -> None:
     np.testing.assert_array_equal(
         target(torch.from_numpy(x)).numpy(), model.policy.ensembles[0].predict(x, 0, k)
     )
-    assert list(q_net.parameters())[0].tolist() == [1.0] * model.policy.n_trees
+    assert next(iter(q_net.parameters())).tolist() == [1.0] * model.policy.n_trees
 
 
 def test_a_polyak_target_moves_little_by_little() -> None:
