@@ -15,7 +15,13 @@ from stable_baselines3.td3.policies import TD3Policy
 
 from rlshare.policies.heads import Head, build_ensemble
 from rlshare.policies.observations import TreeFeatures
-from rlshare.policies.options import Rate, batch_tree_params, clip_norm, learning_rate
+from rlshare.policies.options import (
+    Rate,
+    batch_tree_params,
+    clip_norm,
+    learning_rate,
+    refuse_budget,
+)
 from rlshare.policies.tree_networks import (
     FORMS,
     ActionForm,
@@ -186,7 +192,9 @@ class GBTSACPolicy(_TreeActorPolicy, SACPolicy):
         policy_lr: rate of the means: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
             change within n boosting steps, or a list with one rate a step.
         log_std_lr: rate of the log standard deviations, likewise.
-        value_lr: rate of critics that are trees, likewise.
+        value_lr: rate of critics that are trees, likewise; for K-dimensional actions keep it
+            below 1 / (1 + 2K), where a step could no longer overshoot (half of that with TD3,
+            whose loss lacks SAC's 1/2), and ``min_samples_leaf`` above 2K.
         log_std_init: initial log standard deviation, before the tangent.
         max_policy_grad_norm: norm to which each sample's gradients of means and of log standard
             deviations are clipped, each; without it, None, steps scale with the returns.
@@ -198,6 +206,7 @@ class GBTSACPolicy(_TreeActorPolicy, SACPolicy):
         net_arch: hidden layers of critics that are networks.
         optimizer_class: of critics that are networks.
         optimizer_kwargs: its arguments, without the learning rate.
+        tree_budget: None; the trees are not compacted.
 
     Raises:
         ValueError: for an option that breaks its rule; the message states both.
@@ -223,7 +232,9 @@ class GBTSACPolicy(_TreeActorPolicy, SACPolicy):
         net_arch: Sequence[int] = (256, 256),
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        tree_budget: int | None = None,
     ) -> None:
+        refuse_budget(tree_budget)
         if use_sde:
             raise ValueError(
                 "use_sde must be False with GBTPolicy, got True: state-dependent exploration "
@@ -277,7 +288,9 @@ class GBTTD3Policy(_TreeActorPolicy, TD3Policy):
         net_arch: Sequence[int] = (400, 300),
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        tree_budget: int | None = None,
     ) -> None:
+        refuse_budget(tree_budget)
         options = {
             "tree": dict(tree or {}),
             "policy_lr": policy_lr,

@@ -9,7 +9,13 @@ from stable_baselines3.dqn.policies import DQNPolicy
 
 from rlshare.policies.heads import Head, build_ensemble
 from rlshare.policies.observations import TreeFeatures
-from rlshare.policies.options import Rate, batch_tree_params, clip_norm, learning_rate
+from rlshare.policies.options import (
+    Rate,
+    batch_tree_params,
+    clip_norm,
+    learning_rate,
+    refuse_budget,
+)
 from rlshare.policies.tree_networks import TreeQNetwork
 from rlshare.policies.tree_policy import TreePolicy
 from rlshare.trees.torch_bridge import BoostingOptimizer
@@ -39,6 +45,7 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
             change within n boosting steps, or a list with one rate a step.
         max_value_grad_norm: norm to which the gradient of each transition is clipped; DQN's loss
             keeps it within 1.
+        tree_budget: None; the trees of a Q-function are not compacted.
 
     Raises:
         ValueError: for an option that breaks its rule; the message states both.
@@ -56,7 +63,9 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
         tree: Mapping[str, Any] | None = None,
         value_lr: Rate = 0.1,
         max_value_grad_norm: float | None = None,
+        tree_budget: int | None = None,
     ) -> None:
+        refuse_budget(tree_budget)
         self._options = {
             "tree": dict(tree or {}),
             "value_lr": value_lr,

@@ -14,7 +14,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import ContinuousCritic
 
-from rlshare.policies import GBTSACPolicy, GBTTD3Policy
+from rlshare.policies import GBTTD3Policy
 
 FORMS = ["linear", "tanh", "quadratic"]
 both = pytest.mark.parametrize("algorithm", [SAC, TD3])
@@ -248,13 +248,9 @@ def test_state_dependent_exploration_is_refused() -> None:
         ({"critic": "linear", "value_lr": "fast"}, "value_lr must be a number"),
         ({"max_policy_grad_norm": 0.0}, "max_policy_grad_norm must be None or > 0, got 0.0"),
         ({"n_critics": 0}, "n_critics must be >= 1, got 0"),
+        ({"tree_budget": 100}, "tree_budget must be None with a replay buffer, got 100"),
     ],
 )
 def test_bad_options(algorithm: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         agent(algorithm, **options)
-
-
-def test_the_classes_behind_the_alias() -> None:
-    assert SAC.policy_aliases["GBTPolicy"] is GBTSACPolicy
-    assert TD3.policy_aliases["GBTPolicy"] is GBTTD3Policy
