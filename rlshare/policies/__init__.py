@@ -5,8 +5,9 @@ import stable_baselines3  # noqa: F401  first: its import registers the aliases 
 from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
 from rlshare.policies.callbacks import TreeCallback
 from rlshare.policies.gbt import GBTPolicy
-from rlshare.policies.gbt_continuous import GBTSACPolicy, GBTTD3Policy
 from rlshare.policies.gbt_dqn import GBTDQNPolicy
+from rlshare.policies.gbt_sac import GBTSACPolicy
+from rlshare.policies.gbt_td3 import GBTTD3Policy
 from rlshare.policies.moe import (
     MoECnnDQNPolicy,
     MoECnnPolicy,

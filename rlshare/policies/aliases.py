@@ -7,8 +7,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from rlshare.policies.gbt import GBTPolicy
-from rlshare.policies.gbt_continuous import GBTSACPolicy, GBTTD3Policy
 from rlshare.policies.gbt_dqn import GBTDQNPolicy
+from rlshare.policies.gbt_sac import GBTSACPolicy
+from rlshare.policies.gbt_td3 import GBTTD3Policy
 from rlshare.policies.moe import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
