@@ -43,7 +43,7 @@ class FollowedEnsemble(TreeEnsemble):
     def trees_changed(self) -> None:
         """Give new trees the weight 1 here, and 0 in the target."""
         self.weights.data = self.weights.new_ones(self.trees.n_trees)
-        self.target.resize(self.trees.n_trees)
+        self.target.resize()
 
     def set_extra_state(self, state: Tensor) -> None:
         """Replace the ensemble by a serialised one, which the target then equals.
@@ -89,15 +89,28 @@ class TargetEnsemble(nn.Module):
         # the average of 1 and 1 may be rounded to more than 1
         return TargetTrees(self._online[0].trees, self.weights.cpu().numpy().clip(0, 1))
 
+    @property
+    def n_full(self) -> int:
+        """Oldest trees of weight 1; no others are compacted."""
+        return self.view.n_full
+
+    def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
+        """Follow a compaction, see :meth:`rlshare.trees.TargetTrees.trees_replaced`."""
+        kept = self.weights.new_ones(n_kept)
+        self.weights.data = torch.cat([kept, self.weights.data[n_oldest:]])
+        self._online[0].trees_changed()
+
     def forward(self, x: Features) -> Tensor:
         """Return the target's F(x), float32 [n, D] on the CPU, for ``x`` [n, n_features]."""
         view = self.view
         self.n_evaluations += len(x) * int(view.weights.astype(bool).sum())
         return torch.from_numpy(view.predict(x))
 
-    def resize(self, n_trees: int) -> None:
-        """Give trees beyond the known ones the weight 0, or forget the last ones."""
-        missing = n_trees - len(self.weights)
+    def resize(self) -> None:
+        """Give trees beyond the known ones the weight 0."""
+        trees = self._online[0].trees
+        trees._targets.add(self)  # copies of trees come without targets
+        missing = trees.n_trees - len(self.weights)
         self.weights.data = nn.functional.pad(self.weights.data, (0, missing))
 
     def _load_from_state_dict(

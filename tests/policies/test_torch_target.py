@@ -84,6 +84,25 @@ def test_a_refused_step_changes_no_weights() -> None:
     assert len(online.weights) == len(online.target.weights) == online.trees.n_trees == 3
 
 
+def test_a_compaction_takes_only_what_the_target_has_in_full() -> None:
+    online = ensemble()
+    grow(online, 30)
+    update(online, 1.0)
+    grow(online, 10, seed=1)
+    update(online, 0.5)
+    assert online.trees.n_compactable == 30
+    before, online_before = outputs(online.target), outputs(online)
+    assert online.trees.compact(X, 30, 15)
+    assert online.target.weights.tolist() == [1.0] * 15 + [0.5] * 10
+    # both moved by the same difference, that of the compacted part
+    np.testing.assert_allclose(
+        outputs(online.target) - before, outputs(online) - online_before, atol=1e-6
+    )
+    grow(online, 2, seed=2)
+    update(online, 1.0)
+    np.testing.assert_array_equal(outputs(online.target), outputs(online))
+
+
 class Networks(torch.nn.Module):
     """An online and a target network, as policies hold them."""
 
