@@ -33,8 +33,9 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
     the functions exactly.
 
     The cost of a gradient step grows with the trees, about ``2 * batch_size * n_trees``
-    nanoseconds: few large batches (``train_freq`` 16 and more, ``batch_size`` 512 and more) serve
-    trees better than DQN's defaults. On rates and scaling see :class:`GBTPolicy`.
+    nanoseconds: few large batches (``train_freq`` 16 and more, ``batch_size`` 512 and more, and
+    ``n_steps`` above 1) serve trees better than DQN's defaults. On rates and scaling see
+    :class:`GBTPolicy`.
 
     Args:
         observation_space: of the environment, as of :class:`GBTPolicy`.
@@ -42,9 +43,10 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
         lr_schedule: learning rate of the algorithm over the remaining progress, 1 to 0.
         tree: fields of :class:`rlshare.trees.TreeParams`; ``bins`` is "batch".
         value_lr: rate of the trees: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
-            change within n boosting steps, or a list with one rate a step.
-        max_value_grad_norm: norm to which the gradient of each transition is clipped; DQN's loss
-            keeps it within 1.
+            change within n boosting steps, or a list with one rate a step. DQN's loss bounds
+            gradients by 1, so that a step moves a value by no more than this: take 1 where values
+            are in the tens, as on CartPole.
+        max_value_grad_norm: norm to which the gradient of each transition is clipped.
         tree_budget: None; the trees of a Q-function are not compacted.
 
     Raises:
@@ -61,7 +63,7 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         tree: Mapping[str, Any] | None = None,
-        value_lr: Rate = 0.1,
+        value_lr: Rate = 0.3,
         max_value_grad_norm: float | None = None,
         tree_budget: int | None = None,
     ) -> None:

@@ -24,10 +24,11 @@ class GBTSACPolicy(TreeActorPolicy, SACPolicy):
     predict the coefficients of a function smooth in the action, one ensemble each; their targets
     are weights of the same trees, and so exact averages.
 
-    The cost of a gradient step grows with the trees, by about ``batch_size`` nanoseconds for each
-    tree of the actor and three times that for each of a critic: prefer ``train_freq`` above 1. On
-    rates and scaling see :class:`GBTPolicy`; a critic that is a network learns with the
-    algorithm's ``learning_rate``, and so does the entropy coefficient.
+    The cost of a gradient step grows with the trees, by about ``2 * batch_size`` nanoseconds for
+    each tree of the actor and ``3 * batch_size`` for each of a critic: where the environment
+    allows, prefer fewer steps on larger batches. On rates and scaling see :class:`GBTPolicy`; a
+    critic that is a network learns with the algorithm's ``learning_rate``, and so does the entropy
+    coefficient.
 
     Args:
         observation_space: of the environment, as of :class:`GBTPolicy`.

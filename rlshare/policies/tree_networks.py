@@ -41,6 +41,12 @@ class _TreeNetwork(BaseModel):
         x = cast("TreeFeatures", self.features_extractor)(obs)
         return torch.cat([module(x) for module in trees], dim=1).to(self.device)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        raise NotImplementedError(
+            f"a {type(self).__name__} is not saved alone, since targets share its trees: save the "
+            "policy or the model"
+        )
+
 
 class TreeQNetwork(_TreeNetwork, QNetwork):
     """Q(s, .) of Discrete actions: one column for each.

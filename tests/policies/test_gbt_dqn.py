@@ -74,14 +74,16 @@ def test_learns_the_bandit(observation: str) -> None:
 
 
 def test_learns_to_balance_the_pole() -> None:
+    tree = {"score": "l2", "max_depth": 6, "min_samples_leaf": 4}
     model = agent(
-        policy={"value_lr": 0.3}, gamma=0.97, train_freq=16, batch_size=512, seed=1,
-        target_update_interval=128, exploration_fraction=0.3,
+        policy={"value_lr": 1.0, "tree": tree}, n_steps=8, train_freq=32, gradient_steps=2,
+        batch_size=512, learning_starts=1000, target_update_interval=256,
+        exploration_fraction=0.8,
     )  # fmt: skip
     before = evaluate_policy(model, model.get_env(), 10)[0]
-    after = evaluate_policy(model.learn(6_000), model.get_env(), 10)[0]
+    after = evaluate_policy(model.learn(5000), model.get_env(), 10)[0]
     assert before < 30
-    assert after > 80
+    assert after > 150
 
 
 def test_a_learning_rate_schedule_drives_the_trees() -> None:

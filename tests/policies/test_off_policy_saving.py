@@ -95,6 +95,14 @@ def test_the_policy_alone(kind: str, tmp_path: Path) -> None:
 
 
 @every_kind
+def test_a_network_alone_is_refused(kind: str, tmp_path: Path) -> None:
+    policy = agent(kind).policy
+    network = policy.q_net if "DQN" in kind else policy.actor
+    with pytest.raises(NotImplementedError, match="save the policy or the model"):
+        network.save(str(tmp_path / "network.pt"))
+
+
+@every_kind
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_policies_are_copied_and_pickled_after_training(
     kind: str, duplicate: Callable[[Any], Any]
