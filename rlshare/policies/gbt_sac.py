@@ -42,9 +42,9 @@ class GBTSACPolicy(TreeActorPolicy, SACPolicy):
         policy_lr: rate of the means: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
             change within n boosting steps, or a list with one rate a step.
         log_std_lr: rate of the log standard deviations, likewise.
-        value_lr: rate of critics that are trees, likewise; for K-dimensional actions keep it
-            below 1 / (1 + 2K), where a step could no longer overshoot (half of that with TD3,
-            whose loss lacks SAC's 1/2), and ``min_samples_leaf`` above 2K.
+        value_lr: rate of critics that are trees, likewise; beyond 1 / (1 + 2K) for K-dimensional
+            actions a step may overshoot (half of that with TD3, whose loss lacks SAC's 1/2).
+            Leaves that see few actions generalise badly to others: ``min_samples_leaf`` helps.
         log_std_init: initial log standard deviation, before the tangent.
         max_policy_grad_norm: norm to which each sample's gradients of means and of log standard
             deviations are clipped, each; without it, None, steps scale with the returns.

@@ -19,7 +19,8 @@ class GBTTD3Policy(TreeActorPolicy, TD3Policy):
 
     ``TD3("GBTPolicy", env)``. The action is the hyperbolic tangent of the actor's columns; each of
     its updates grows one tree. The target actor is weights of the same trees. All else, and the
-    arguments, are as of :class:`GBTSACPolicy`, which also has log standard deviations.
+    arguments, are as of :class:`GBTSACPolicy`, which also has log standard deviations. A tree
+    critic learns what an action changes from actions that differ: give it wide ``action_noise``.
     """
 
     actor_type = TreeTD3Actor
