@@ -5,6 +5,9 @@ import stable_baselines3  # noqa: F401  first: its import registers the aliases 
 from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
 from rlshare.policies.callbacks import TreeCallback
 from rlshare.policies.gbt import GBTPolicy
+from rlshare.policies.gbt_dqn import GBTDQNPolicy
+from rlshare.policies.gbt_sac import GBTSACPolicy
+from rlshare.policies.gbt_td3 import GBTTD3Policy
 from rlshare.policies.moe import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
@@ -22,6 +25,9 @@ from rlshare.policies.moe_surgery import merge_policies, prune, upcycle
 
 _PUBLIC = (
     GBTPolicy,
+    GBTDQNPolicy,
+    GBTSACPolicy,
+    GBTTD3Policy,
     TreeRolloutBuffer,
     DictTreeRolloutBuffer,
     TreeCallback,
@@ -39,7 +45,10 @@ _PUBLIC = (
 )
 __all__ = [
     "DictTreeRolloutBuffer",
+    "GBTDQNPolicy",
     "GBTPolicy",
+    "GBTSACPolicy",
+    "GBTTD3Policy",
     "MoECallback",
     "MoECnnDQNPolicy",
     "MoECnnPolicy",

@@ -7,6 +7,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 from rlshare.policies.gbt import GBTPolicy
+from rlshare.policies.gbt_dqn import GBTDQNPolicy
+from rlshare.policies.gbt_sac import GBTSACPolicy
+from rlshare.policies.gbt_td3 import GBTTD3Policy
 from rlshare.policies.moe import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
@@ -18,14 +21,7 @@ from rlshare.policies.moe import (
     MoETD3Policy,
 )
 
-_NO_ACTION_GRADIENT = (
-    "its actor learns from the gradient of the critic with respect to the action, and trees are "
-    "constant between thresholds"
-)
 _REASONS = {
-    "DQN": "trees as Q-functions are not available yet",
-    "SAC": _NO_ACTION_GRADIENT,
-    "TD3": _NO_ACTION_GRADIENT,
     "TRPO": "it needs second derivatives with respect to torch parameters, and trees have none",
     "ARS": "it perturbs a flat vector of parameters, and trees are not one",
     "MaskablePPO": "masked actions are not available yet",
@@ -37,7 +33,9 @@ def _refusal(algorithm: str, reason: str) -> type[GBTPolicy]:
 
     class Refusal(GBTPolicy):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            raise ValueError(f"GBTPolicy works with PPO and A2C, not with {algorithm}: {reason}")
+            raise ValueError(
+                f"GBTPolicy works with PPO, A2C, DQN, SAC and TD3, not with {algorithm}: {reason}"
+            )
 
     return Refusal
 
@@ -46,6 +44,9 @@ _POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
     "GBTPolicy": {
         "PPO": GBTPolicy,
         "A2C": GBTPolicy,
+        "DQN": GBTDQNPolicy,
+        "SAC": GBTSACPolicy,
+        "TD3": GBTTD3Policy,
         **{algorithm: _refusal(algorithm, reason) for algorithm, reason in _REASONS.items()},
     },
     "MoEPolicy": {

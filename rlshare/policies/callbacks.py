@@ -4,8 +4,7 @@ import warnings
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rlshare.policies.gbt import GBTPolicy
-from rlshare.trees.torch_bridge import BoostingOptimizer
+from rlshare.policies.tree_policy import TreePolicy
 
 
 class TreeCallback(BaseCallback):
@@ -21,7 +20,7 @@ class TreeCallback(BaseCallback):
     def _init_callback(self) -> None:
         self._fitted = self._fit_totals()
         normalizer = self.model.get_vec_normalize_env()
-        if isinstance(self.model.policy, GBTPolicy) and normalizer and normalizer.norm_obs:
+        if isinstance(self.model.policy, TreePolicy) and normalizer and normalizer.norm_obs:
             warnings.warn(
                 "VecNormalize(norm_obs=True) under a GBTPolicy: trees need no scaled observations "
                 "and its drifting statistics move their thresholds; pass norm_obs=False",
@@ -33,11 +32,12 @@ class TreeCallback(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        if not isinstance(self.model.policy, GBTPolicy):
+        if not isinstance(self.model.policy, TreePolicy):
             return
         self.logger.record("train/n_trees", self.model.policy.n_trees)
-        if self.model.policy.budget is not None:
-            for report in self.model.policy.budget.reports.values():
+        budget = getattr(self.model.policy, "budget", None)
+        if budget is not None:
+            for report in budget.reports.values():
                 self.logger.record_mean("train/compaction_kl", report.kl)
                 self.logger.record_mean("train/compaction_value_error", report.value_error)
                 self.logger.record_mean("train/compaction_accepted", float(report.accepted))
@@ -48,7 +48,6 @@ class TreeCallback(BaseCallback):
         self._fitted = seconds, steps
 
     def _fit_totals(self) -> tuple[float, int]:
-        optimizer = self.model.policy.optimizer
-        if isinstance(optimizer, BoostingOptimizer):
-            return optimizer.fit_seconds, optimizer.n_fits
-        return 0.0, 0
+        policy = self.model.policy
+        boosters = policy.boosters if isinstance(policy, TreePolicy) else []
+        return sum(b.fit_seconds for b in boosters), sum(b.n_fits for b in boosters)

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Self, cast
 
-import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution, make_proba_distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_action_dim
@@ -24,13 +22,11 @@ from rlshare.policies.heads import (
 )
 from rlshare.policies.observations import TreeFeatures
 from rlshare.policies.options import Rate, clip_norm, learning_rate, tree_params
-from rlshare.trees import BoostedTrees
+from rlshare.policies.tree_policy import TreePolicy
 from rlshare.trees.torch_bridge import BoostingOptimizer, TreeEnsemble
 
-_NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
 
-
-class GBTPolicy(ActorCriticPolicy):
+class GBTPolicy(TreePolicy, ActorCriticPolicy):
     """Policy and value function as gradient-boosted trees, for stock PPO and A2C.
 
     Every optimizer step grows one tree on the gradients of the minibatch (Fuhrer, Tessler, Dalal,
@@ -71,6 +67,7 @@ class GBTPolicy(ActorCriticPolicy):
     """
 
     features_extractor: TreeFeatures
+    optimizer: BoostingOptimizer
 
     def __init__(
         self,
@@ -182,19 +179,9 @@ class GBTPolicy(ActorCriticPolicy):
         return cast("list[TreeEnsemble]", list(self.trees.values()))
 
     @property
-    def ensembles(self) -> list[BoostedTrees]:
-        """The trees: one ensemble when shared, [policy, value] when separate."""
-        return [module.trees for module in self._modules_of_trees]
-
-    @property
-    def n_trees(self) -> int:
-        """Number of trees of all ensembles."""
-        return sum(trees.n_trees for trees in self.ensembles)
-
-    @property
-    def n_tree_evaluations(self) -> int:
-        """Number of (row, tree) pairs walked by this object so far, acting and learning."""
-        return sum(module.n_evaluations for module in self._modules_of_trees)
+    def boosters(self) -> list[BoostingOptimizer]:
+        """The one optimizer."""
+        return [self.optimizer]
 
     def extract_features(
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None
@@ -261,30 +248,6 @@ class GBTPolicy(ActorCriticPolicy):
     def predict_values(self, obs: PyTorchObs) -> Tensor:
         """Return the values [n, 1], from the value's trees alone."""
         return cast("Tensor", self.value_net(self._theta(obs, self._modules_of_trees[-1:])))
-
-    def parameters_to_vector(self) -> NDArray[np.float32]:
-        """Refuse: there is no such vector.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_NO_VECTOR)
-
-    def load_from_vector(self, vector: NDArray[np.float32]) -> None:
-        """Refuse: there is no such vector.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError(_NO_VECTOR)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "lr_schedule": self._dummy_schedule,  # enough to act; the optimizer refuses to train
-            **self._options,
-        }
 
     def __getstate__(self) -> dict[str, Any]:
         # the last distribution may hang on a graph, which torch neither copies nor pickles

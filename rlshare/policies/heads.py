@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from rlshare.trees import BoostedTrees, Linear, Table, TreeParams
 from rlshare.trees.torch_bridge import GradClip, TreeEnsemble
 
+Ensemble = TypeVar("Ensemble", bound=TreeEnsemble)
+
 
 @dataclass(frozen=True)
 class Head:
-    """A block of ``n_columns`` outputs with its learning rate and gradient clip."""
+    """A block of ``n_columns`` outputs with its learning rate, gradient clip and initial value."""
 
     n_columns: int
     rate: float | Linear | Table
     max_grad_norm: float | None
+    initial: float = 0.0
 
 
 class Columns(nn.Module):
@@ -53,13 +56,20 @@ def params_of_columns(params: TreeParams, first: int, n_columns: int) -> TreePar
     return replace(params, monotonic=monotonic or None)
 
 
-def build_ensemble(heads: Sequence[Head], n_features: int, params: TreeParams) -> TreeEnsemble:
+def build_ensemble(
+    heads: Sequence[Head],
+    n_features: int,
+    params: TreeParams,
+    kind: type[Ensemble] = TreeEnsemble,  # type: ignore[assignment]
+) -> Ensemble:
     """Return an empty ensemble whose columns are those of the heads, in their order."""
     rates: list[float | Linear | Table] = []
+    bias: list[float] = []
     clips = []
     for head in heads:
         start = len(rates)
         rates += [head.rate] * head.n_columns
+        bias += [head.initial] * head.n_columns
         if head.max_grad_norm is not None:
             clips.append(GradClip(start, len(rates), head.max_grad_norm))
-    return TreeEnsemble(BoostedTrees(n_features, len(rates), params, learning_rate=rates), clips)
+    return kind(BoostedTrees(n_features, len(rates), params, rates, bias), clips)

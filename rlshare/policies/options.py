@@ -36,6 +36,35 @@ def tree_params(tree: Mapping[str, Any], categorical: Sequence[int]) -> TreePara
     return TreeParams(**options)
 
 
+def batch_tree_params(tree: Mapping[str, Any], categorical: Sequence[int]) -> TreeParams:
+    """Return ``tree_params`` for an algorithm with a replay buffer, which has no rollouts.
+
+    Raises:
+        ValueError: as ``tree_params``, and for ``bins="rollout"``.
+    """
+    params = tree_params(tree, categorical)
+    if params.bins != "batch":
+        raise ValueError(
+            f'tree bins must be "batch" with a replay buffer, got {params.bins!r}: its batches '
+            "belong to no rollout"
+        )
+    return params
+
+
+def refuse_budget(tree_budget: int | None) -> None:
+    """Refuse a bound on the trees where there are no rollouts.
+
+    Raises:
+        ValueError: unless ``tree_budget`` is None.
+    """
+    if tree_budget is not None:
+        raise ValueError(
+            f"tree_budget must be None with a replay buffer, got {tree_budget}: old trees are "
+            "refitted on what a rollout met, and values would change on all that it did not; "
+            "train less often, on larger batches"
+        )
+
+
 def learning_rate(name: str, rate: Rate) -> float | Linear | Table:
     """Return the schedule that the plain data ``rate`` describes.
 

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,12 +24,20 @@ from rlshare.trees.schedules import (
     rate_at,
 )
 
-if TYPE_CHECKING:
-    from rlshare.trees.target import TargetTrees
-
 FloatArray = NDArray[np.float32]
 Mark = tuple[int, int, list[float]]
 _FLOAT32 = np.dtype(np.float32)
+
+
+class Target(Protocol):
+    """A weighted sum of the trees of a model, which a compaction must take along."""
+
+    @property
+    def n_full(self) -> int:
+        """Oldest trees of weight 1; no others are compacted."""
+
+    def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
+        """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
 
 
 class Codes:
@@ -98,7 +106,7 @@ class BoostedTrees:
         self.n_threads = n_threads
         self.n_steps_done = 0
         self._schedules = as_schedules(learning_rate, n_outputs)
-        self._targets: weakref.WeakSet[TargetTrees] = weakref.WeakSet()
+        self._targets: weakref.WeakSet[Target] = weakref.WeakSet()
         self._encoder = CategoryEncoder(self.n_features, {f: [] for f in categorical})
         self._forest = _core.Forest(
             greedy=params.grow_policy == "greedy",
@@ -394,14 +402,14 @@ class BoostedTrees:
         if accept is not None and not accept(candidate):
             return False
         self._forest = forest
-        for target in self._targets:
+        for target in list(self._targets):
             target.trees_replaced(n_oldest, n_kept)
         return True
 
     @property
     def n_compactable(self) -> int:
-        """Oldest trees that count in full in every :class:`TargetTrees` of this model."""
-        return min([self.n_trees, *(target.n_full for target in self._targets)])
+        """Oldest trees that count in full in every target of this model."""
+        return min([self.n_trees, *(target.n_full for target in list(self._targets))])
 
     def tree_structure(self, i: int) -> dict[str, Any]:
         """Return tree i as plain arrays: its tests, and its leaves as they are added to F.

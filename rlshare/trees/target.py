@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlshare.trees import checks
-from rlshare.trees.boosted_trees import BoostedTrees, FloatArray
+from rlshare.trees.boosted_trees import BoostedTrees
 
 _ALMOST_ONE = 1e-6
 
@@ -34,16 +33,16 @@ class TargetTrees:
             raise ValueError(
                 f"weights must have shape [n], n <= {model.n_trees} trees, got {list(given.shape)}"
             )
-        self._weights = checks.tree_weights(given, len(given)).copy()
-        if ((self._weights < 0) | (self._weights > 1)).any():
+        if not ((given >= 0) & (given <= 1)).all():
             raise ValueError("weights must be in [0, 1]")
+        self._weights = _settled(given.astype(np.float64))
         self.model = model
         model._targets.add(self)
 
     @property
-    def weights(self) -> FloatArray:
+    def weights(self) -> NDArray[np.float64]:
         """Weights [n_trees] of the model's trees."""
-        newer = np.zeros(self.model.n_trees - len(self._weights), np.float32)
+        newer = np.zeros(self.model.n_trees - len(self._weights))
         return np.concatenate([self._weights, newer])
 
     @property
@@ -60,14 +59,19 @@ class TargetTrees:
         """
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau!r}")
-        missing = (1 - tau) * (1 - self.weights.astype(np.float64))
-        self._weights = np.where(missing < _ALMOST_ONE, 1, 1 - missing).astype(np.float32)
+        self._weights = _settled(1 - (1 - tau) * (1 - self.weights))
 
     def predict(self, X: Any) -> NDArray[np.float32]:
         """Return the target's F(X), float32 [n, n_outputs], for X [n, n_features]."""
-        return self.model.predict(X, 0, len(self._weights), tree_weights=self._weights)
+        used = np.trim_zeros(self._weights, "b")
+        out = self.model.predict(X, 0, self.n_full)
+        return self.model.predict(X, self.n_full, len(used), out=out, tree_weights=used)
 
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
-        kept = np.ones(n_kept, np.float32)
-        self._weights = np.concatenate([kept, self._weights[n_oldest:]])
+        self._weights = np.concatenate([np.ones(n_kept), self._weights[n_oldest:]])
+
+
+def _settled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights of which those near 1 are 1. In float32 small updates would never come so far."""
+    return np.where(1 - weights < _ALMOST_ONE, 1.0, weights)

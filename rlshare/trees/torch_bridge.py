@@ -131,6 +131,9 @@ class TreeEnsemble(nn.Module):
             self._tape.append(_TapeEntry(theta.requires_grad_(), source, rows))
         return theta
 
+    def trees_changed(self) -> None:
+        """Follow a change of the number of trees; nothing here depends on it."""
+
     def clear_tape(self) -> None:
         """Forget the forward passes, with their gradients."""
         self._tape.clear()
@@ -196,6 +199,7 @@ class TreeEnsemble(nn.Module):
         self.trees = trees
         self.clear_tape()
         self._cache = None
+        self.trees_changed()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tape": [], "_cache": None}
@@ -326,6 +330,8 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for trees, mark in grown:
                 trees._rewind(mark)
             raise
+        for ensemble in self.ensembles:
+            ensemble.trees_changed()
 
     def _check_torch_gradients(self) -> None:
         for group in self.param_groups:

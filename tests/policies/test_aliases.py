@@ -6,9 +6,10 @@ import sys
 import pytest
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 import rlshare  # noqa: F401  registers the alias
-from rlshare.policies import GBTPolicy
+from rlshare.policies import GBTDQNPolicy, GBTPolicy, GBTSACPolicy, GBTTD3Policy
 
 
 def python(program: str) -> str:
@@ -56,22 +57,6 @@ print(model.predict(np.array([[0.0, 1.0]]))[0, 0])
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "env", "reason"),
-    [
-        (DQN, "CartPole-v1", "not available yet"),
-        (SAC, "Pendulum-v1", "constant between thresholds"),
-        (TD3, "Pendulum-v1", "constant between thresholds"),
-        (DDPG, "Pendulum-v1", "constant between thresholds"),
-    ],
-)
-def test_other_algorithms_say_why_not(
-    algorithm: type[BaseAlgorithm], env: str, reason: str
-) -> None:
-    with pytest.raises(ValueError, match=f"GBTPolicy works with PPO and A2C, not with .*{reason}"):
-        algorithm("GBTPolicy", env)
-
-
-@pytest.mark.parametrize(
     ("name", "reason"),
     [("TRPO", "second derivatives"), ("ARS", "flat vector"), ("MaskablePPO", "masked actions")],
 )
@@ -81,7 +66,20 @@ def test_algorithms_of_sb3_contrib_say_why_not(name: str, reason: str) -> None:
         getattr(contrib, name)("GBTPolicy", "CartPole-v1")
 
 
-@pytest.mark.parametrize("algorithm", [PPO, A2C])
-def test_alias_and_class_are_the_same(algorithm: type[BaseAlgorithm]) -> None:
-    assert algorithm.policy_aliases["GBTPolicy"] is GBTPolicy
-    assert type(algorithm(GBTPolicy, "CartPole-v1", device="cpu").policy) is GBTPolicy
+@pytest.mark.parametrize(
+    ("algorithm", "policy", "env"),
+    [
+        (PPO, GBTPolicy, "CartPole-v1"),
+        (A2C, GBTPolicy, "CartPole-v1"),
+        (DQN, GBTDQNPolicy, "CartPole-v1"),
+        (SAC, GBTSACPolicy, "Pendulum-v1"),
+        (TD3, GBTTD3Policy, "Pendulum-v1"),
+        (DDPG, GBTTD3Policy, "Pendulum-v1"),
+    ],
+)
+def test_alias_and_class_are_the_same(
+    algorithm: type[BaseAlgorithm], policy: type[BasePolicy], env: str
+) -> None:
+    assert algorithm.policy_aliases["GBTPolicy"] is policy
+    assert policy.__module__ == "rlshare.policies"
+    assert type(algorithm(policy, env, device="cpu").policy) is policy

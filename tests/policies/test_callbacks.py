@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from contextual_bandit import ContextualBandit
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -90,6 +90,20 @@ def test_tree_callback_logs_trees_and_time(
     np.testing.assert_array_equal(n_trees, per_rollout * np.arange(4))
     assert np.isnan(rows["timetree_fit_ms"][0])  # nothing was grown before the first rollout
     assert (rows["timetree_fit_ms"][1:] > 0).all()
+
+
+@pytest.mark.parametrize(("algorithm", "n_ensembles"), [(DQN, 1), (SAC, 3), (TD3, 3)])
+def test_tree_callback_off_policy(algorithm: Any, n_ensembles: int, tmp_path: Path) -> None:
+    action = "discrete" if algorithm is DQN else "box"
+    env = make_vec_env(ContextualBandit, seed=0, env_kwargs={"action": action})
+    kwargs = {} if algorithm is DQN else {"critic": "linear"}
+    model = algorithm("GBTPolicy", env, device="cpu", learning_starts=10, policy_kwargs=kwargs)
+    model.set_logger(configure(str(tmp_path), ["csv"]))
+    model.learn(100, TreeCallback(), log_interval=20)
+    rows = np.genfromtxt(tmp_path / "progress.csv", delimiter=",", names=True)
+    assert len(model.policy.ensembles) == n_ensembles
+    assert 0 < rows["trainn_trees"][-2] < rows["trainn_trees"][-1] <= model.policy.n_trees
+    assert rows["timetree_fit_ms"][-1] > 0
 
 
 def test_tree_callback_leaves_other_policies_alone(tmp_path: Path) -> None:
