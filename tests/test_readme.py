@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RLSHARE = str(Path(sys.executable).with_name("rlshare"))
-# Of a training only the length is cut, to one rollout; a resumed one goes on for another. Of a study
-# the number of trials too.
+# Of a training only the length is cut, to one rollout; a resumed one goes on for another. A study
+# has fewer trials too.
 SHORT = {
     "train": ["--n-timesteps", "8192"],
     "resume": ["--n-timesteps", "16384"],

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ class Plan:
 
 
 class Pruning(BaseCallback):
-    """Reports the returns of the training episodes, and stops a trial that falls behind."""
+    """Reports the returns of the training episodes, and stops a trial that falls behind.
+
+    It also stops in a process whose parent, which shares out the trials, was killed.
+    """
 
     def __init__(self, trial: optuna.Trial, n_timesteps: int, n_evaluations: int) -> None:
         super().__init__()
@@ -79,7 +83,13 @@ class Pruning(BaseCallback):
             if returns:
                 self.trial.report(float(np.mean(returns)), self.reports)
                 self.pruned = self.trial.should_prune()
-        return not self.pruned
+            return not (self.pruned or _is_orphan())
+        return True
+
+
+def _is_orphan() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 def open_study(plan: Plan, worker: int = 0) -> optuna.Study:

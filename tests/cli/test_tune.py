@@ -4,6 +4,7 @@ import csv
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_trials_run_side_by_side_in_one_storage(tmp_path: Path) -> None:
     assert study.best_value == max(values)
     drawn = [tuple(t.params.values()) for t in study.trials]
     assert len(set(drawn)) == len(drawn)
+
+
+def test_killed_studies_leave_no_trials_running(tmp_path: Path) -> None:
+    options = ["--n-trials", "9", "--n-jobs", "2", "--n-evaluations", "500"]
+    command = [RLSHARE, "tune", "--env", "CartPole-v1", "--hyperparams", *FIXED, "-n", "500000"]
+    with subprocess.Popen([*command, *options], cwd=tmp_path) as process:
+        runs = tmp_path / STUDY / "ppo"
+        while len(list(runs.glob("*/*events*"))) < 2:  # both trainings have begun
+            assert process.poll() is None
+        process.kill()
+    monitors = list(runs.glob("*/*.monitor.csv"))
+    for _ in range(60):
+        sizes = [path.stat().st_size for path in monitors]
+        time.sleep(1.0)
+        if sizes == [path.stat().st_size for path in monitors]:
+            break
+    else:
+        pytest.fail("trials go on a minute after their study was killed")
 
 
 def test_ctrl_c_stops_a_study_that_then_goes_on(tmp_path: Path) -> None:
