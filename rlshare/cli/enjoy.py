@@ -74,7 +74,7 @@ def _play(
     while played < n_episodes:
         action, _ = agent.model.predict(observation, deterministic=deterministic)
         observation, _, done, infos = agent.env.step(action)
-        if done[0]:
+        if done[0] and "episode" in infos[0]:  # without it, the loss of one of a game's lives
             played += 1
             print(
                 f"episode {played}: return {infos[0]['episode']['r']:.2f}, "

@@ -3,7 +3,16 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("rlshare", "numpy", "torch", "stable-baselines3", "gymnasium", "mujoco")
+_PACKAGES = (
+    "rlshare",
+    "numpy",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "mujoco",
+    "ale-py",
+    "minigrid",
+)
 
 
 def versions() -> dict[str, str]:
