@@ -13,6 +13,9 @@ Env = gym.Env[Any, Any]
 # id prefix -> (module that registers the ids, what to pip install)
 _SUITES = {
     "rlshare/HalfCheetahTask": ("rlshare.envs.cheetah_tasks", "rlshare"),
+    "rlshare/SpuriousCue-": ("rlshare.envs.spurious_cue", "rlshare"),
+    "rlshare/Selling-": ("rlshare.envs.selling", "rlshare"),
+    "rlshare/Noisy-": ("rlshare.envs.noise", "rlshare"),
     "ALE/": ("ale_py", "ale-py"),
     "MiniGrid-": ("minigrid", "rlshare[minigrid]"),
     "BabyAI-": ("minigrid", "rlshare[minigrid]"),

@@ -108,9 +108,7 @@ def test_info_names_versions_and_instruction_sets(tmp_path: Path) -> None:
         ("ppo", "gbt", "FrozenLake-v1"),
         ("ppo", "gbt", "HalfCheetah-v5"),
         ("ppo", "gbt", "MiniGrid-DoorKey-5x5-v0"),
-        ("ppo", "mlp", "MiniGrid-DoorKey-5x5-v0"),
-        ("a2c", "gbt", "ALE/Pong-v5"),
-        ("ppo", "moe", "ALE/Pong-v5"),
+        ("ppo", "mlp", "ALE/Pong-v5"),
     ],
 )
 def test_combinations_train(algo: str, policy: str, env: str, tmp_path: Path) -> None:
