@@ -83,9 +83,9 @@ class WorldEnv(gym.Env[Any, Any]):
         """Do one action.
 
         Raises:
-            ValueError: if it is none of the space.
+            ValueError: if it is not in the action space.
         """
-        actions = _checked([action], self.world.action_space)
+        actions = _checked(np.asarray(action).reshape(-1), self.world.action_space, 1)
         reward, terminated, truncated = self.world.step(self._state, self._streams, actions)
         ends = bool(terminated[0]), bool(truncated[0])
         return self._observe(), float(reward[0]), *ends, {}
@@ -129,13 +129,9 @@ class WorldVecEnv(VecEnv):
         """Take the actions [n_envs] of the next step.
 
         Raises:
-            ValueError: if one is none of the space, or there are more or fewer.
+            ValueError: if one is not in the action space, or there are more or fewer.
         """
-        self._actions = _checked(actions, self.world.action_space)
-        if self._actions.shape != (self.num_envs,):
-            raise ValueError(
-                f"actions must have shape [{self.num_envs}], got {list(np.shape(actions))}"
-            )
+        self._actions = _checked(actions, self.world.action_space, self.num_envs)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Do them; episodes that end begin anew."""
@@ -194,9 +190,11 @@ def rows(obs: Any, which: Mask) -> list[Any]:
     return [dict(zip(obs, parts, strict=True)) for parts in zip(*columns, strict=True)]
 
 
-def _checked(actions: Any, space: spaces.Discrete) -> NDArray[np.int64]:
-    """Return actions as int64: rules do not check their bounds."""
+def _checked(actions: Any, space: spaces.Discrete, n: int) -> NDArray[np.int64]:
+    """Return actions as int64 [n]: the rules do not check their bounds."""
     array = np.asarray(actions)
+    if array.shape != (n,):
+        raise ValueError(f"actions must have shape [{n}], got {list(array.shape)}")
     if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= space.n:
         raise ValueError(f"actions must be integers in [0, {space.n - 1}], got {actions}")
     return array.astype(np.int64, copy=False)
