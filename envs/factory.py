@@ -13,7 +13,7 @@ import gymnasium as gym
 from gymnasium.error import DependencyNotInstalled, NameNotFound, NamespaceNotFound
 from gymnasium.error import Error as GymnasiumError
 
-from rlshare.envs.suites import register_suite
+from rlshare.envs.suites import View, register_suite, view_kwargs, with_view
 
 Env = gym.Env[Any, Any]
 
@@ -30,14 +30,18 @@ class EnvFactory:
     env: str
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     render_mode: str | None = None
+    view: View | None = None
 
     def __call__(self) -> Env:
         """Make the environment; raises as ``make_env``."""
-        return make_env(self.env, self.env_kwargs, self.render_mode)
+        return make_env(self.env, self.env_kwargs, self.render_mode, self.view)
 
 
 def make_env(
-    env: str, env_kwargs: dict[str, Any] | None = None, render_mode: str | None = None
+    env: str,
+    env_kwargs: dict[str, Any] | None = None,
+    render_mode: str | None = None,
+    view: View | None = None,
 ) -> Env:
     """Make one environment.
 
@@ -45,12 +49,15 @@ def make_env(
         env: gymnasium id ("CartPole-v1"), "module:EnvId" or "path/to/file.py:Class".
         env_kwargs: keyword arguments of the environment's constructor.
         render_mode: None, "human" or "rgb_array".
+        view: "trees" or "networks" for the observations that they learn from: MiniGrid as
+            categories or one-hot, Atari games by their RAM, as bytes or scaled to [0, 1]. None for
+            the environment's own.
 
     Raises:
-        ValueError: the environment is unknown, its package is missing, or it refuses its
-            arguments.
+        ValueError: the environment is unknown, its package is missing, it refuses its arguments,
+            or it has no such view.
     """
-    kwargs = dict(env_kwargs or {})
+    kwargs = view_kwargs(env.rpartition(":")[2], view) | (env_kwargs or {})
     if render_mode is not None:
         kwargs["render_mode"] = render_mode
     path, colon, name = env.rpartition(":")
@@ -63,7 +70,7 @@ def make_env(
         raise ValueError(f"cannot make environment {env!r} with {kwargs}: {error}") from error
     if not isinstance(made, gym.Env):
         raise ValueError(f"{env!r} must make a gymnasium.Env, got {type(made).__name__}")
-    return made
+    return made if view is None else with_view(made, view)
 
 
 def _registered(env: str) -> Callable[..., Env]:

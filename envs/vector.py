@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import gymnasium as gym
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from rlshare.envs.factory import EnvFactory
+from rlshare.envs.suites import View, for_learning
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,14 @@ class _MonitoredEnv:
     factory: EnvFactory
     monitor_file: Path | None
 
-    def __call__(self) -> "Monitor[Any, Any]":
+    def __call__(self) -> "gym.Env[Any, Any]":
         if multiprocessing.parent_process() is not None:
             # Ctrl-C reaches the whole process group; only the trainer answers it.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        env = self.factory()
+        env = self._monitored(self.factory())
+        return env if self.factory.view is None else for_learning(env)
+
+    def _monitored(self, env: "gym.Env[Any, Any]") -> "Monitor[Any, Any]":
         if self.monitor_file is None:
             return Monitor(env)
         started = _start_time(self.monitor_file)
@@ -54,6 +59,7 @@ def make_vec_env(
     env_kwargs: dict[str, Any] | None = None,
     monitor_dir: Path | None = None,
     render_mode: str | None = None,
+    view: View | None = None,
 ) -> VecEnv:
     """Make a vector of monitored environments.
 
@@ -65,11 +71,13 @@ def make_vec_env(
         env_kwargs: keyword arguments of the constructor.
         monitor_dir: where <i>.monitor.csv goes (appended to when it exists); None: nowhere.
         render_mode: None, "human" or "rgb_array".
+        view: as of ``make_env``. With one, Atari games have the episodes and rewards of
+            ``rlshare.envs.atari.learning_episodes``; monitors keep the true scores.
 
     Raises:
         ValueError: as ``make_env``.
     """
-    factory = EnvFactory(env, env_kwargs or {}, render_mode)
+    factory = EnvFactory(env, env_kwargs or {}, render_mode, view)
     makers: list[Callable[[], Any]] = [
         _MonitoredEnv(factory, monitor_dir / f"{i}.monitor.csv" if monitor_dir else None)
         for i in range(n_envs)

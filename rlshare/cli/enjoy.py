@@ -77,7 +77,7 @@ def _play(
     while played < n_episodes:
         action, _ = agent.model.predict(observation, deterministic=deterministic)
         observation, _, done, infos = agent.env.step(action)
-        if done[0]:
+        if done[0] and "episode" in infos[0]:  # without it, the loss of one of a game's lives
             played += 1
             task = f" of {infos[0]['task']}" if "task" in infos[0] else ""
             print(

@@ -54,12 +54,13 @@ def forecast(
         observation_space: of one environment.
         n_outputs: columns of each ensemble.
     """
+    from rlshare.policies.observations import TreeFeatures
     from rlshare.trees import BoostedTrees, TreeParams
 
     tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
     changes = {"categorical": None, "feature_weights": None, "monotonic": None, "bins": "batch"}
     params = TreeParams(**(tree | changes))
-    n_features = max(1, spaces.flatdim(observation_space))
+    n_features = TreeFeatures(observation_space).features_dim
     rng = np.random.default_rng(0)
     X = rng.normal(size=(128, n_features)).astype(np.float32)
     rows = np.ascontiguousarray(X[: recipe.n_envs])

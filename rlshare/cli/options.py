@@ -1,6 +1,6 @@
 """Option types shared by the commands."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -37,6 +37,11 @@ def step_count(value: str | int) -> int:
     if not (steps >= 0 and steps.is_integer()):
         raise typer.BadParameter(f"must be a whole number such as 20000, 2e4 or 20k, got {text!r}")
     return int(steps)
+
+
+def view_of(policy: str) -> Literal["trees", "networks"]:
+    """Return the view of an environment that a policy learns from, see ``rlshare.envs``."""
+    return "trees" if policy == "gbt" else "networks"
 
 
 EnvKwargs = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import Device, EnvKwargs, NumThreads, step_count
+from rlshare.cli.options import Device, EnvKwargs, NumThreads, step_count, view_of
 
 if TYPE_CHECKING:
     from rlshare.agents import Recipe
@@ -33,7 +33,11 @@ def train(
         typer.Option(help="Boosted trees, a mixture of experts, or SB3's stock network."),
     ] = "gbt",
     env: Annotated[
-        str, typer.Option(help="gymnasium id, module:EnvId or file.py:Class.")
+        str,
+        typer.Option(
+            help="gymnasium id, module:EnvId or file.py:Class. Trees see MiniGrid as categories, "
+            "networks one-hot; ALE/ games show their RAM (--env-kwargs obs_type:rgb: the screen)."
+        ),
     ] = "CartPole-v1",
     n_timesteps: Annotated[
         int | None,
@@ -152,7 +156,7 @@ def train(
             overrides["n_envs"] = n_envs
         recipe = load_recipe(algo, policy, env, conf_file, overrides)
         all_env_kwargs = apply_overrides(recipe.env_kwargs, own_env_kwargs)
-    _check_env(env, all_env_kwargs, task_schedule)
+    _check_env(env, all_env_kwargs, policy, task_schedule)
     args = TrainArgs(
         algo=algo, policy=policy, env=_absolute(env), n_timesteps=recipe.n_timesteps,
         n_envs=recipe.n_envs, seed=_draw_seed() if seed is None else seed,
@@ -238,12 +242,14 @@ def _summarize(folder: RunFolder, outcome: Outcome) -> None:
         print(f"next: rlshare eval {path} | rlshare enjoy {path} | rlshare plot {path}")
 
 
-def _check_env(env: str, env_kwargs: dict[str, Any], task_schedule: str | None) -> None:
+def _check_env(
+    env: str, env_kwargs: dict[str, Any], policy: str, task_schedule: str | None
+) -> None:
     """Make the environment once before the run folder exists, so that a typo leaves no trace."""
     from rlshare.envs import MultiTask, make_env
 
     with user_errors():
-        made = make_env(env, env_kwargs)
+        made = make_env(env, env_kwargs, view=view_of(policy))
         made.close()
         if task_schedule is not None:
             if not isinstance(made.unwrapped, MultiTask):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
+from rlshare.cli.options import view_of
 
 RunDir = Annotated[
     Path | None,
@@ -75,7 +76,9 @@ def load_agent(
     data = read_archive(model_file)
     with user_errors():
         kwargs = args.env_kwargs | (env_kwargs or {})
-        env = make_vec_env(args.env, 1, env_kwargs=kwargs, render_mode=render_mode)
+        env = make_vec_env(
+            args.env, 1, env_kwargs=kwargs, render_mode=render_mode, view=view_of(args.policy)
+        )
     if recipe.normalize.norm_obs:
         refusals = (ValueError, OSError, EOFError, AssertionError)
         with user_errors(f"cannot read {folder.normalizer}: ", refusals):

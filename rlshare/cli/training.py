@@ -25,6 +25,7 @@ from rlshare.cli.forecast import forecast
 from rlshare.cli.interrupt import StopOnSignals
 from rlshare.cli.logs import log_sizes, make_logger, rewind_logs
 from rlshare.cli.models import build_model, read_model
+from rlshare.cli.options import view_of
 from rlshare.cli.progress import ProgressReport
 from rlshare.cli.run_folder import RunFolder, TrainArgs
 from rlshare.envs import TaskReturns, make_vec_env
@@ -145,6 +146,7 @@ class Training:
                 vec_env=self.args.vec_env if monitored else "dummy",
                 env_kwargs=self.args.env_kwargs | own,
                 monitor_dir=self.folder.path if monitored else None,
+                view=view_of(self.args.policy),
             )
 
     def _normalized(self, env: VecEnv, checkpoint: Checkpoint | None) -> VecEnv:

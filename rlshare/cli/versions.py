@@ -3,7 +3,17 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("rlshare", "numpy", "torch", "stable-baselines3", "gymnasium", "mujoco", "metaworld")
+_PACKAGES = (
+    "rlshare",
+    "numpy",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "mujoco",
+    "ale-py",
+    "metaworld",
+    "minigrid",
+)
 
 
 def versions() -> dict[str, str]:

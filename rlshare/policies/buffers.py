@@ -3,7 +3,8 @@
 Pass one as ``rollout_buffer_class``. The observations of a minibatch carry two attributes:
 ``row_ids`` (int64 [m], rows of the flattened rollout) and ``rollout`` (all observations of the
 rollout, whose identity changes with every new rollout). The policy then walks each tree once per
-row and rollout, not once per epoch, and may bin the rollout's observations once.
+row and rollout, not once per epoch, and may bin the rollout's observations once. Advantages are
+those of Stable-Baselines3, by a compiled loop.
 """
 
 from typing import Any
@@ -15,8 +16,36 @@ from stable_baselines3.common.buffers import DictRolloutBuffer, RolloutBuffer
 from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
+from rlshare.returns import gae
 
-class TreeRolloutBuffer(RolloutBuffer):
+
+class CompiledAdvantages(RolloutBuffer):
+    """``RolloutBuffer`` with SB3's advantages, computed in one compiled loop."""
+
+    def compute_returns_and_advantage(
+        self, last_values: torch.Tensor, dones: NDArray[np.bool_]
+    ) -> None:
+        """Fill ``advantages`` and ``returns`` [n_steps, n_envs], as SB3's buffer does.
+
+        Args:
+            last_values: of the observations after the last step [n_envs] or [n_envs, 1].
+            dones: whether episodes ended with the last step [n_envs].
+        """
+        last = last_values.detach().cpu().numpy().reshape(1, -1)
+        ended = np.concatenate([self.episode_starts[1:], dones.reshape(1, -1)]).astype(np.bool_)
+        self.advantages = gae(
+            self.rewards,
+            self.values,
+            np.concatenate([self.values[1:], last]),
+            terminated=ended,  # SB3 has added a truncated episode's next value to its reward
+            dones=ended,
+            gamma=self.gamma,
+            gae_lambda=self.gae_lambda,
+        )
+        self.returns = self.advantages + self.values
+
+
+class TreeRolloutBuffer(CompiledAdvantages):
     """``RolloutBuffer`` whose samples know their rows."""
 
     def _get_samples(
@@ -36,7 +65,7 @@ class RowDict(dict[str, torch.Tensor]):
     rollout: dict[str, NDArray[Any]]
 
 
-class DictTreeRolloutBuffer(DictRolloutBuffer):
+class DictTreeRolloutBuffer(CompiledAdvantages, DictRolloutBuffer):
     """``DictRolloutBuffer`` whose samples know their rows."""
 
     def _get_samples(  # type: ignore[override]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Category = str | int
+Keys = NDArray[np.int64] | list[str | int | None]
 _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
@@ -26,6 +27,7 @@ class CategoryEncoder:
         self.n_features = n_features
         self._row = (n_features,)
         self.numbers = {f: {key: i for i, key in enumerate(keys)} for f, keys in categories.items()}
+        self._tables = {f: _Table.of(numbers) for f, numbers in self.numbers.items()}
 
     def categories(self) -> dict[int, list[Category]]:
         """Return each categorical feature's categories in order of their numbers."""
@@ -55,7 +57,7 @@ class CategoryEncoder:
         X = self.as_array(X)
         if not self.numbers:
             return _numeric(X)
-        columns = {f: _keys(X[:, f], f) for f in self.numbers}
+        columns = {f: _column(X[:, f], f) for f in self.numbers}
         if learn:
             self._learn(columns)
         numeric = [f for f in range(self.n_features) if f not in self.numbers]
@@ -63,13 +65,25 @@ class CategoryEncoder:
         if numeric:
             out[:, numeric] = _numeric(X[:, numeric])
         for f, keys in columns.items():
+            if isinstance(keys, np.ndarray):
+                out[:, f] = self._table(f).look_up(keys)
+                continue
             number = self.numbers[f].get
             out[:, f] = [MISSING if key is None else number(key, MISSING) for key in keys]
         return out
 
-    def _learn(self, columns: dict[int, list[Category | None]]) -> None:
+    def _table(self, feature: int) -> _Table:
+        if self._tables[feature].size != len(self.numbers[feature]):
+            self._tables[feature] = _Table.of(self.numbers[feature])
+        return self._tables[feature]
+
+    def _learn(self, columns: dict[int, Keys]) -> None:
         new: dict[int, list[Category]] = {}
         for f, keys in columns.items():
+            if isinstance(keys, np.ndarray):
+                if len(keys) <= MAX_CATEGORIES_PER_BATCH:  # those that are known are not new
+                    keys = keys[np.isnan(self._table(f).look_up(keys))]
+                keys = keys.tolist()
             # dict.fromkeys keeps the order of first appearance.
             distinct = [key for key in dict.fromkeys(keys) if key is not None]
             new[f] = [key for key in distinct if key not in self.numbers[f]]
@@ -88,6 +102,30 @@ def _at_most(limit: int, count: int, where: str, feature: int) -> None:
         )
 
 
+class _Table(NamedTuple):
+    """A feature's dictionary as arrays: what it has of 64-bit integers, sorted."""
+
+    keys: NDArray[np.int64]
+    numbers: NDArray[np.float32]
+    size: int  # of the dictionary
+
+    @classmethod
+    def of(cls, numbers: dict[Category, int]) -> _Table:
+        """Return the table of a dictionary, which another thread may be adding to."""
+        known = list(numbers.items())
+        found = sorted((k, i) for k, i in known if isinstance(k, int) and -(2**63) <= k < 2**63)
+        keys = np.array([key for key, _ in found], np.int64)
+        return cls(keys, np.array([i for _, i in found], np.float32), len(known))
+
+    def look_up(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the numbers of keys [n], MISSING where there is none."""
+        if not len(self.keys):
+            return np.full(len(keys), MISSING, np.float32)
+        at = np.searchsorted(self.keys, keys)
+        at[at == len(self.keys)] = 0
+        return np.where(self.keys[at] == keys, self.numbers[at], np.float32(MISSING))
+
+
 def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
     if X.dtype.kind not in "fiub" and X.dtype != object:
         raise ValueError(f"X must hold numbers in its numeric columns, got dtype {X.dtype}")
@@ -96,6 +134,13 @@ def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
             return np.ascontiguousarray(X, np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"X must hold numbers in its numeric columns: {error}") from error
+
+
+def _column(column: NDArray[Any], feature: int) -> Keys:
+    """Return a categorical column: plain integers as an array, all else as a list of keys."""
+    if column.dtype.kind in "iub" and column.dtype != np.uint64:
+        return column.astype(np.int64)
+    return _keys(column, feature)
 
 
 def _keys(column: NDArray[Any], feature: int) -> list[Category | None]:

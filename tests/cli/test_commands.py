@@ -12,6 +12,8 @@ from command import TINY, rlshare, succeeds
 from matplotlib import image
 from stable_baselines3 import A2C, PPO
 
+from rlshare.envs import env_name
+
 RUN = Path("logs/ppo/CartPole-v1_1")
 
 
@@ -105,13 +107,21 @@ def test_info_names_versions_and_instruction_sets(tmp_path: Path) -> None:
         ("ppo", "moe", "CartPole-v1"),
         ("ppo", "gbt", "FrozenLake-v1"),
         ("ppo", "gbt", "HalfCheetah-v5"),
+        ("ppo", "gbt", "MiniGrid-DoorKey-5x5-v0"),
+        ("ppo", "mlp", "ALE/Pong-v5"),
     ],
 )
 def test_combinations_train(algo: str, policy: str, env: str, tmp_path: Path) -> None:
-    """FrozenLake observes integers, HalfCheetah is MuJoCo, Pendulum acts continuously."""
+    """FrozenLake observes integers, HalfCheetah is MuJoCo, Pendulum acts continuously.
+
+    MiniGrid observes categories, Pong its RAM.
+    """
+    if "MiniGrid" in env:
+        pytest.importorskip("minigrid")
     arguments = ["--algo", algo, "--policy", policy, "--env", env, *TINY, "--n-envs", "2"]
     succeeds("train", *arguments, cwd=tmp_path)
-    model = tmp_path / "logs" / algo / f"{env}_1" / f"{env}.zip"
+    name = env_name(env)
+    model = tmp_path / "logs" / algo / f"{name}_1" / f"{name}.zip"
     loaded = {"ppo": PPO, "a2c": A2C}[algo].load(model)
     assert loaded.num_timesteps >= 512
 

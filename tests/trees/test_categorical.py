@@ -217,3 +217,35 @@ def test_a_string_in_a_numeric_column_is_refused() -> None:
     model = model_of(2, [0])
     with pytest.raises(ValueError, match="numeric"):
         model.step(objects(["a", "b"], [1.0, "two"]), np.ones((2, 1), dtype=np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint64, bool])
+def test_integer_columns_are_the_same_categories_in_an_object_array(dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    values = {
+        np.int64: [-(2**63), -5, 0, 7, 2**62, 2**63 - 1],
+        np.int8: [-128, -1, 0, 127],
+        np.uint64: [0, 1, 2**63, 2**64 - 1],
+        bool: [False, True],
+    }[dtype]
+    X = np.array(values, dtype)[rng.integers(len(values), size=(200, 3))]
+    unseen = np.array([[values[0]] * 3], dtype)
+    seen = X[(unseen != X).any(axis=1)]
+    grads = rng.normal(size=(len(seen), 2)).astype(np.float32)
+    models = []
+    for array in (seen, seen.astype(object)):
+        model = BoostedTrees(3, 2, TreeParams(categorical=[0, 1, 2], random_state=0))
+        for start in range(0, len(seen), 40):  # later batches know some of the categories
+            model.step(array[start : start + 40], grads[start : start + 40])
+        models.append(model)
+    ours, theirs = models
+    assert ours.to_bytes() == theirs.to_bytes()
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X.astype(object)))
+    np.testing.assert_array_equal(ours.predict(X), theirs.predict(X))
+
+
+def test_integers_are_known_beside_strings() -> None:
+    X = np.array([["a"], [3], ["3"], [4]] * 5, dtype=object)
+    model = BoostedTrees(1, 1, TreeParams(categorical=[0]), learning_rate=1.0)
+    model.fit(X, np.array([0.0, 1.0, 2.0, 3.0] * 5), 60)
+    np.testing.assert_allclose(model.predict(np.array([[3], [4]])), [[1.0], [3.0]], atol=1e-3)
