@@ -20,8 +20,7 @@ from stable_baselines3.common.policies import (
 )
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
 from stable_baselines3.common.utils import explained_variance
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from rlshare.agents.trajectories import (
     DictTrajectoryBuffer,
@@ -151,6 +150,9 @@ class AWR(OffPolicyAlgorithm):
         for name in ("buffer_size", "batch_size", "gradient_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
+        frequency = self.train_freq[0] if isinstance(self.train_freq, tuple) else self.train_freq
+        if frequency < 1:
+            raise ValueError(f"train_freq must be >= 1, got {frequency}")
         for name in ("beta", "w_max", "max_grad_norm"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
@@ -291,7 +293,7 @@ class AWR(OffPolicyAlgorithm):
         return policy_loss + self.ent_coef * entropy_loss
 
     def _squared_error(self, values: Tensor, returns: Tensor) -> Tensor:
-        loss = F.mse_loss(values.flatten(), returns) / 2
+        loss = nn.functional.mse_loss(values.flatten(), returns) / 2
         self.logger.record_mean("train/value_loss", loss.item())
         return loss
 

@@ -83,7 +83,7 @@ class Trajectories:
         )
         self._rewards = buffer._normalize_reward(flat(buffer.rewards), env)
         self._rollout: Any = buffer._normalize_obs(_each(buffer.observations, flat), env)
-        self._actions = flat(buffer.actions)
+        self._actions = flat(buffer.actions).astype(np.float32, copy=False)
         self._to_torch = buffer.to_torch
 
     def observations_of(self, rows: Rows) -> PyTorchObs:
