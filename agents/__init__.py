@@ -7,9 +7,10 @@ if __name__ != "rlshare.agents":
 
 from typing import TYPE_CHECKING, Any
 
+from rlshare.agents.algorithms import ALGORITHMS, POLICIES, recipe_class
 from rlshare.agents.loader import list_recipes, load_recipe, parse_recipe
 from rlshare.agents.overrides import apply_overrides, parse_pairs
-from rlshare.agents.recipe import ALGORITHMS, POLICIES, Linear, Normalize, Recipe, recipe_class
+from rlshare.agents.recipe import Linear, Normalize, Recipe
 
 if TYPE_CHECKING:
     from rlshare.agents.awr import AWR

@@ -241,7 +241,7 @@ class AWR(OffPolicyAlgorithm):
 
         chunks = np.split(np.arange(data.n_rows), range(_CHUNK, data.n_rows, _CHUNK))
         values = np.concatenate([values_of(data.observations_of(rows)) for rows in chunks])
-        following = values_of(data.next_observations) if len(data.end_rows) else np.zeros(0)
+        following = values_of(data.next_observations) if len(data.end_rows) else values[:0]
         data.compute_returns_and_advantages(values, following, self.gamma, self.gae_lambda)
         data.weights = self._weights(data.advantages)
         return values
@@ -250,7 +250,8 @@ class AWR(OffPolicyAlgorithm):
         """Return min(exp(advantage / beta), w_max) [n]."""
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        return np.exp(np.minimum(advantages / self.beta, np.log(self.w_max)))
+        weights: FloatArray = np.exp(np.minimum(advantages / self.beta, np.log(self.w_max)))
+        return weights
 
     def _regress(
         self,

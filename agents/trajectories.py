@@ -45,7 +45,7 @@ class TrajectoryBuffer(ReplayBuffer):
         return Trajectories(self, env)
 
 
-class DictTrajectoryBuffer(TrajectoryBuffer, DictReplayBuffer):  # type: ignore[misc]
+class DictTrajectoryBuffer(TrajectoryBuffer, DictReplayBuffer):
     """:class:`TrajectoryBuffer` for Dict observations."""
 
 

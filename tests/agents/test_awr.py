@@ -1,12 +1,13 @@
 """AWR learns with trees, experts and networks, and refuses what cannot work."""
 
 import io
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from contextual_bandit import ContextualBandit
 from gymnasium import spaces
 from stable_baselines3 import A2C
@@ -18,7 +19,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rlshare.agents import AWR, DictTrajectoryBuffer
-from rlshare.policies import GBTPolicy, TreeCallback
+from rlshare.policies import TreeCallback
 
 TREES: dict[str, Any] = {"policy_lr": 0.05, "value_lr": 0.1}
 ENOUGH = 0.85  # the best policy earns 1, the best constant action at most .7
@@ -53,7 +54,11 @@ def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> 
     env = bandit(observation, action)
     policy_kwargs: dict[str, Any] = {"shared": shared}
     if action == "box":
-        policy_kwargs |= {"policy_lr": 0.005, "log_std_init": -1.0, "tree": {"min_samples_leaf": 10}}
+        policy_kwargs |= {
+            "policy_lr": 0.005,
+            "log_std_init": -1.0,
+            "tree": {"min_samples_leaf": 10},
+        }
     model = agent(env=env, policy_kwargs=policy_kwargs, beta=1.0).learn(4096)
     assert model.policy.n_trees == 8 * 20 * (1 if shared else 2)
     assert evaluate_policy(model, env, 60)[0] >= ENOUGH
@@ -103,7 +108,12 @@ def test_a_phase_costs_as_much_with_many_trees_as_with_few(shared: bool) -> None
     env = make_vec_env("CartPole-v1", 4, seed=1)
     phases = Phases()
     model = agent(
-        env=env, policy_kwargs={"shared": shared}, buffer_size=2400, train_freq=30, gradient_steps=4, batch_size=64
+        env=env,
+        policy_kwargs={"shared": shared},
+        buffer_size=2400,
+        train_freq=30,
+        gradient_steps=4,
+        batch_size=64,
     )
     model.learn(120 * 60, phases)
     last = phases.walked[-1]
@@ -224,7 +234,7 @@ def test_other_buffers_are_refused(tmp_path: Any) -> None:
     model.save_replay_buffer(file)
     other = agent(env=bandit(n_envs=4))
     file.seek(0)
-    with pytest.raises(ValueError, match="TrajectoryBuffer of 4 environments, got .* of 8"):
+    with pytest.raises(ValueError, match=r"TrajectoryBuffer of 4 environments, got .* of 8"):
         other.load_replay_buffer(file)
     assert other.replay_buffer.size() == 0
     stock = A2C("MlpPolicy", bandit())
@@ -262,7 +272,7 @@ def test_the_value_coefficient_is_free_where_nothing_is_shared() -> None:
 def test_a_policy_without_values_is_refused() -> None:
     from stable_baselines3.dqn.policies import DQNPolicy
 
-    with pytest.raises(ValueError, match="policy must be an ActorCriticPolicy.*DQNPolicy"):
+    with pytest.raises(ValueError, match=r"policy must be an ActorCriticPolicy.*DQNPolicy"):
         AWR(DQNPolicy, "CartPole-v1")  # type: ignore[arg-type]
 
 
@@ -302,6 +312,7 @@ def test_the_logger_knows_the_users_keys() -> None:
     assert 0 <= seen["train/clip_fraction"] <= 1
 
 
-def test_aliases() -> None:
-    assert AWR.policy_aliases["GBTPolicy"] is GBTPolicy
-    assert torch.__name__  # torch is what AWR needs and recipes do not
+def test_recipes_stay_light() -> None:
+    program = "import sys, rlshare.agents; print({'torch', 'stable_baselines3'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert found.stdout.strip() == "set()"
