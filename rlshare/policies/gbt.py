@@ -253,12 +253,20 @@ class GBTPolicy(ActorCriticPolicy):
         Raises:
             ValueError: if ``bins="rollout"`` and the observations do not know their rows.
         """
+        self.check_rows(obs)
+        return super().evaluate_actions(obs, actions)
+
+    def check_rows(self, obs: PyTorchObs) -> None:
+        """Refuse to learn from observations that do not know their rows, where that is needed.
+
+        Raises:
+            ValueError: if ``bins="rollout"`` and they do not.
+        """
         if self.ensembles[0].params.bins == "rollout" and not hasattr(obs, "row_ids"):
             raise ValueError(
                 'tree bins="rollout" needs rollout_buffer_class=rlshare.policies.TreeRolloutBuffer '
                 "(DictTreeRolloutBuffer for Dict observations), got samples without row_ids"
             )
-        return super().evaluate_actions(obs, actions)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution of actions, from the policy's trees alone."""

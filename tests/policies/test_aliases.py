@@ -72,8 +72,7 @@ def test_other_algorithms_say_why_not(
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("TRPO", "second derivatives"), ("ARS", "flat vector"), ("MaskablePPO", "masked actions")],
+    ("name", "reason"), [("TRPO", "second derivatives"), ("ARS", "flat vector")]
 )
 def test_algorithms_of_sb3_contrib_say_why_not(name: str, reason: str) -> None:
     contrib = pytest.importorskip("sb3_contrib")
