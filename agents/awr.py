@@ -18,6 +18,7 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
+from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorchObs, Schedule
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor, nn
@@ -159,6 +160,10 @@ class AWR(OffPolicyAlgorithm):
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.policy_kwargs.get("use_sde"):
+            raise ValueError(
+                "use_sde must be False with AWR, got True: its noise would never be drawn anew"
+            )
         if not issubclass(self.policy_class, ActorCriticPolicy):
             raise ValueError(
                 "policy must be an ActorCriticPolicy, with a distribution of actions and a value, "
@@ -174,6 +179,11 @@ class AWR(OffPolicyAlgorithm):
                 "vf_coef must be > 0 where actor and critic share trees or a feature extractor: "
                 "a step on the policy's loss alone would move the value function with it, got "
                 f"{self.vf_coef}"
+            )
+        if self.policy_kwargs.get("store_routes") and not self.shared:
+            raise ValueError(
+                "store_routes must be False in AWR where actor and critic share nothing, got True: "
+                "routes are kept in joint steps only"
             )
 
     @property
@@ -313,22 +323,24 @@ class AWR(OffPolicyAlgorithm):
                 episodes go on.
 
         Raises:
-            ValueError: if it is another kind of buffer, or of another number of environments; the
-                present buffer then stays.
+            ValueError: if it is another kind of buffer, or of other spaces or another number of
+                environments; the present buffer then stays.
         """
-        present = self.replay_buffer
-        super().load_replay_buffer(path)
-        loaded: Any = self.replay_buffer
-        kinds = [(type(b).__name__, b.n_envs) for b in (present, loaded)]
-        if kinds[0] != kinds[1]:
-            self.replay_buffer = present
+        loaded: Any = load_from_pkl(path, self.verbose)
+        names = ("observation_space", "action_space", "n_envs")
+        buffers = (self.replay_buffer, loaded)
+        wanted, got = ((type(b).__name__, *(getattr(b, n, None) for n in names)) for b in buffers)
+        if wanted != got:
             raise ValueError(
-                "the replay buffer must be a {} of {} environments, got a {} of {}".format(
-                    *kinds[0], *kinds[1]
-                )
+                f"the replay buffer must have (kind, {', '.join(names)}) = {wanted}, got {got}"
             )
+        loaded.device = self.device
         if truncate_last_traj:
             loaded.end_episodes()
+        self.replay_buffer = loaded
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+AWR.__module__ = "rlshare.agents"

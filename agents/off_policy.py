@@ -53,7 +53,7 @@ class ReplayRecipe(Recipe[K], Generic[K]):
     def optimizer_steps(self) -> int:
         """Return the gradient steps of a whole run."""
         collected = (self.train_freq or self.default_train_freq) * self.n_envs
-        steps = self.gradient_steps or self.default_gradient_steps
+        steps = self.default_gradient_steps if self.gradient_steps is None else self.gradient_steps
         return ceil(self.n_timesteps / collected) * (collected if steps < 0 else steps)
 
 

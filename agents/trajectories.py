@@ -139,3 +139,7 @@ def _each(parts: Any, function: Callable[[NDArray[Any]], Any]) -> Any:
     if isinstance(parts, dict):
         return {key: function(part) for key, part in parts.items()}
     return function(parts)
+
+
+# Saved models and buffers store class paths: these must outlive the layout of the files.
+TrajectoryBuffer.__module__ = DictTrajectoryBuffer.__module__ = "rlshare.agents"

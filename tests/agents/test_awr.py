@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from contextual_bandit import ContextualBandit
 from gymnasium import spaces
-from stable_baselines3 import A2C
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.save_util import save_to_pkl
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
@@ -197,6 +198,7 @@ def test_a_loaded_agent_with_its_buffer_goes_on_bit_equal(shared: bool) -> None:
     model.learn(1024)
     loaded = fresh(model)
     assert isinstance(loaded.replay_buffer, DictTrajectoryBuffer)
+    assert DictTrajectoryBuffer.__module__ == AWR.__module__ == "rlshare.agents"
     assert loaded.replay_buffer.size() == 128
     for one in (model, loaded):
         one.set_env(bandit("dict"))
@@ -228,21 +230,23 @@ def test_a_new_start_of_the_environments_cuts_the_episodes() -> None:
     assert model.replay_buffer.timeouts[15].tolist() == [1, 1]
 
 
-def test_other_buffers_are_refused(tmp_path: Any) -> None:
+def test_other_buffers_are_refused(tmp_path: Path) -> None:
     model = agent().learn(512)
-    file = io.BytesIO()
-    model.save_replay_buffer(file)
-    other = agent(env=bandit(n_envs=4))
-    file.seek(0)
-    with pytest.raises(ValueError, match=r"TrajectoryBuffer of 4 environments, got .* of 8"):
-        other.load_replay_buffer(file)
-    assert other.replay_buffer.size() == 0
-    stock = A2C("MlpPolicy", bandit())
-    other.replay_buffer, mine = ReplayBuffer(4, stock.observation_space, stock.action_space), other  # type: ignore[assignment]
-    mine.save_replay_buffer(tmp_path / "stock")
-    with pytest.raises(ValueError, match="got a ReplayBuffer of 1"):
-        model.load_replay_buffer(tmp_path / "stock")
-    assert model.replay_buffer.size() == 64
+    model.save_replay_buffer(tmp_path / "eight")
+    stock = ReplayBuffer(64, model.observation_space, model.action_space, n_envs=8)
+    save_to_pkl(tmp_path / "stock", stock)
+    save_to_pkl(tmp_path / "text", "no buffer")
+    for path, other in (
+        ("eight", agent(env=bandit(n_envs=4))),
+        ("eight", agent(env=bandit("multibinary"))),
+        ("stock", model),
+        ("text", model),
+    ):
+        before = other.replay_buffer
+        with pytest.raises(ValueError, match="the replay buffer must have"):
+            other.load_replay_buffer(tmp_path / path)
+        assert other.replay_buffer is before
+    agent().load_replay_buffer(tmp_path / "eight")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +261,13 @@ def test_other_buffers_are_refused(tmp_path: Any) -> None:
         ({"gradient_steps": -1}, "gradient_steps must be >= 1, got -1"),
         ({"train_freq": 0}, "train_freq"),
         ({"vf_coef": 0.0}, "vf_coef must be > 0 where actor and critic share trees"),
+        ({"policy": "MoEPolicy", "vf_coef": 0.0}, "share trees or a feature extractor"),
+        (
+            {"policy": "MoEPolicy", "policy_kwargs": {"shared": False, "store_routes": True}},
+            "store_routes must be False",
+        ),
         ({"policy_kwargs": {"use_sde": True}}, "use_sde must be False"),
+        ({"policy": "MlpPolicy", "policy_kwargs": {"use_sde": True}}, "use_sde must be False"),
     ],
 )
 def test_bad_settings_are_refused(kwargs: dict[str, Any], words: str) -> None:
