@@ -5,16 +5,26 @@ if __name__ != "rlshare.agents":
         f'import this package as "rlshare.agents", got {__name__!r}: saved models store class paths'
     )
 
+from typing import TYPE_CHECKING, Any
+
+from rlshare.agents.algorithms import ALGORITHMS, POLICIES, recipe_class
 from rlshare.agents.loader import list_recipes, load_recipe, parse_recipe
 from rlshare.agents.overrides import apply_overrides, parse_pairs
-from rlshare.agents.recipe import ALGORITHMS, POLICIES, Linear, Normalize, Recipe, recipe_class
+from rlshare.agents.recipe import Linear, Normalize, Recipe
+
+if TYPE_CHECKING:
+    from rlshare.agents.awr import AWR
+    from rlshare.agents.trajectories import DictTrajectoryBuffer, TrajectoryBuffer
 
 __all__ = [
     "ALGORITHMS",
+    "AWR",
     "POLICIES",
+    "DictTrajectoryBuffer",
     "Linear",
     "Normalize",
     "Recipe",
+    "TrajectoryBuffer",
     "apply_overrides",
     "list_recipes",
     "load_recipe",
@@ -22,3 +32,16 @@ __all__ = [
     "parse_recipe",
     "recipe_class",
 ]
+
+_HEAVY = {"AWR": "awr", "TrajectoryBuffer": "trajectories", "DictTrajectoryBuffer": "trajectories"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for: recipes alone are light."""
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = getattr(import_module(f"rlshare.agents.{_HEAVY[name]}"), name)
+    globals()[name] = found
+    return found

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from rlshare.agents.algorithms import ALGORITHMS, POLICIES, recipe_class
 from rlshare.agents.overrides import apply_overrides
-from rlshare.agents.recipe import ALGORITHMS, POLICIES, Recipe, recipe_class
+from rlshare.agents.recipe import Recipe
 
 DEFAULT = "default"
 
@@ -24,8 +25,8 @@ def load_recipe(
     """Return the recipe of an environment, or the file's ``default`` one.
 
     Args:
-        algo: "ppo" or "a2c".
-        policy: "gbt", "moe" or "mlp".
+        algo: one of ``ALGORITHMS``, such as "ppo".
+        policy: "gbt", "moe" or "mlp", where the algorithm takes it.
         env: environment id as the user wrote it.
         conf_file: YAML file of the same form used instead of the built-in recipes.
         overrides: dotted keys to replace, as from ``parse_pairs``.

@@ -4,14 +4,12 @@ Every optional field left out keeps the default of Stable-Baselines3 or of the p
 recipe states only what differs. Values are plain data: nothing in a recipe is evaluated.
 """
 
+from math import ceil
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from rlshare.trees import TreeParams
-
-ALGORITHMS = ("ppo", "a2c")
-POLICIES = ("gbt", "moe", "mlp")
 
 
 class Settings(BaseModel):
@@ -133,7 +131,7 @@ K = TypeVar("K", bound=Settings)
 
 
 class Recipe(Settings, Generic[K]):
-    """Settings of a run that every on-policy algorithm knows."""
+    """Settings of a run that every algorithm knows."""
 
     n_timesteps: PositiveInt = 1_000_000
     n_envs: PositiveInt = 1
@@ -142,13 +140,7 @@ class Recipe(Settings, Generic[K]):
     policy_kwargs: K
 
     learning_rate: Schedule | None = None
-    n_steps: PositiveInt | None = None
     gamma: Fraction | None = None
-    gae_lambda: Fraction | None = None
-    ent_coef: float | None = None
-    vf_coef: float | None = None
-    max_grad_norm: float | None = None
-    normalize_advantage: bool | None = None
 
     def algorithm_settings(self) -> dict[str, Any]:
         """Return what is passed to the algorithm's constructor, schedules still as data."""
@@ -159,12 +151,27 @@ class Recipe(Settings, Generic[K]):
             if k not in own and (v := getattr(self, k)) is not None
         }
 
+    def optimizer_steps(self) -> int:
+        """Return the number of optimizer steps of a whole run, each of which grows a tree."""
+        raise NotImplementedError
+
     def to_data(self) -> dict[str, Any]:
         """Return the recipe as plain data, readable again by ``parse_recipe``."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
-class PPORecipe(Recipe[K], Generic[K]):
+class OnPolicyRecipe(Recipe[K], Generic[K]):
+    """Settings that PPO and A2C share."""
+
+    n_steps: PositiveInt | None = None
+    gae_lambda: Fraction | None = None
+    ent_coef: float | None = None
+    vf_coef: float | None = None
+    max_grad_norm: float | None = None
+    normalize_advantage: bool | None = None
+
+
+class PPORecipe(OnPolicyRecipe[K], Generic[K]):
     """Settings of ``stable_baselines3.PPO``."""
 
     batch_size: PositiveInt | None = None
@@ -173,32 +180,19 @@ class PPORecipe(Recipe[K], Generic[K]):
     clip_range_vf: Schedule | None = None
     target_kl: float | None = None
 
+    def optimizer_steps(self) -> int:
+        """Return the minibatches of all epochs of all rollouts."""
+        rollout = (self.n_steps or 2048) * self.n_envs
+        minibatches = ceil(rollout / (self.batch_size or 64))
+        return ceil(self.n_timesteps / rollout) * (self.n_epochs or 10) * minibatches
 
-class A2CRecipe(Recipe[K], Generic[K]):
+
+class A2CRecipe(OnPolicyRecipe[K], Generic[K]):
     """Settings of ``stable_baselines3.A2C``."""
 
     use_rms_prop: bool | None = None
     rms_prop_eps: float | None = None
 
-
-_SCHEMAS: dict[tuple[str, str], type[Recipe[Any]]] = {
-    ("ppo", "gbt"): PPORecipe[GBTKwargs],
-    ("ppo", "moe"): PPORecipe[MoEKwargs],
-    ("ppo", "mlp"): PPORecipe[MLPKwargs],
-    ("a2c", "gbt"): A2CRecipe[GBTKwargs],
-    ("a2c", "moe"): A2CRecipe[MoEKwargs],
-    ("a2c", "mlp"): A2CRecipe[MLPKwargs],
-}
-
-
-def recipe_class(algo: str, policy: str) -> type[Recipe[Any]]:
-    """Return the schema of an (algorithm, policy) pair.
-
-    Raises:
-        ValueError: the algorithm or the policy is unknown.
-    """
-    if algo not in ALGORITHMS:
-        raise ValueError(f"algo must be one of {', '.join(ALGORITHMS)}, got {algo!r}")
-    if policy not in POLICIES:
-        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
-    return _SCHEMAS[algo, policy]
+    def optimizer_steps(self) -> int:
+        """Return the number of rollouts."""
+        return ceil(self.n_timesteps / ((self.n_steps or 5) * self.n_envs))

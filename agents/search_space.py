@@ -10,8 +10,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from rlshare.agents.algorithms import recipe_class
 from rlshare.agents.overrides import apply_overrides
-from rlshare.agents.recipe import recipe_class
 
 Space = dict[str, BaseDistribution]
 

@@ -115,6 +115,25 @@ class Checkpoints(BaseCallback):
             self.next_at = int(1e18) if never else (self.num_timesteps // self.freq + 1) * self.freq
 
 
+class LogRows(BaseCallback):
+    """Writes a row of the log now and then, which SB3 counts in episodes where it is off-policy."""
+
+    def __init__(self, freq: int) -> None:
+        super().__init__()
+        self.freq = freq
+
+    def _on_training_start(self) -> None:
+        self.next_at = (self.num_timesteps // self.freq + 1) * self.freq
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self.num_timesteps >= self.next_at:
+            self.model.dump_logs()
+            self.next_at = (self.num_timesteps // self.freq + 1) * self.freq
+
+
 class Stop(BaseCallback):
     """Ends training at the next environment step after a signal.
 

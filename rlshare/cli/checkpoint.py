@@ -1,7 +1,8 @@
 """Checkpoints: one file with everything that --resume needs, whole or absent.
 
 A checkpoint is a Stable-Baselines3 model file (``PPO.load`` reads it) with further members:
-the generators' states, the normaliser, the callbacks' states and the sizes of the log files.
+the generators' states, the normaliser, the callbacks' states, the sizes of the log files, and the
+replay buffer where the algorithm has one.
 """
 
 import io
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlshare.cli.errors import UserError
@@ -24,8 +26,10 @@ from rlshare.cli.run_folder import RunFolder
 from rlshare.files import TEMPORARY, write_atomically
 
 _STATE = "rlshare/state.pkl"
-_VERSION = 1
+_REPLAY_BUFFER = "rlshare/replay_buffer.pkl"
+_VERSION = 2
 _KEPT = 2
+_BLOCK = 2**20
 # What reading a damaged zip archive or pickle raises.
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, KeyError, ValueError,
@@ -55,9 +59,13 @@ class Checkpoint:
     state: RunState
 
 
-def generator_states() -> dict[str, Any]:
-    """Return the states of every global random generator that training draws from."""
+def generator_states(model: BaseAlgorithm) -> dict[str, Any]:
+    """Return the states of every random generator that training draws from.
+
+    They are global, but for that of the action space, from which SB3 draws first actions.
+    """
     return {
+        "action_space": model.action_space.np_random.bit_generator.state,
         "python": random.getstate(),
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
@@ -65,8 +73,9 @@ def generator_states() -> dict[str, Any]:
     }
 
 
-def restore_generators(states: dict[str, Any]) -> None:
+def restore_generators(model: BaseAlgorithm, states: dict[str, Any]) -> None:
     """Undo ``generator_states``."""
+    model.action_space.np_random.bit_generator.state = states["action_space"]
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -90,8 +99,15 @@ def save_checkpoint(folder: RunFolder, model: BaseAlgorithm, state: RunState) ->
         OSError: the file cannot be written; the earlier checkpoints are as they were.
     """
     buffer = io.BytesIO(model_bytes(model))
-    with zipfile.ZipFile(buffer, "a") as archive:
+    # Mostly empty at first, and written often: compressed, but quickly.
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr(_STATE, pickle.dumps((_VERSION, state)))
+        if isinstance(model, OffPolicyAlgorithm):
+            with (
+                archive.open(_REPLAY_BUFFER, "w", force_zip64=True) as member,
+                io.BufferedWriter(member, _BLOCK) as stream,
+            ):
+                model.save_replay_buffer(stream)
     path = folder.checkpoints / f"{state.num_timesteps}_steps.zip"
     write_atomically(path, buffer.getvalue())
     if state.normalizer is not None:
@@ -126,6 +142,22 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version != _VERSION:
         raise UserError(f"{path}: checkpoint version must be {_VERSION}, got {version}")
     return Checkpoint(path, data, state)
+
+
+def load_replay_buffer(checkpoint: Checkpoint, model: BaseAlgorithm) -> None:
+    """Give a model the replay buffer of its checkpoint, where its algorithm has one.
+
+    Raises:
+        UserError: it is missing, damaged, or that of another algorithm.
+    """
+    if not isinstance(model, OffPolicyAlgorithm):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(checkpoint.model_file)) as archive:
+            model.load_replay_buffer(io.BytesIO(archive.read(_REPLAY_BUFFER)))
+    except (*DAMAGE, AssertionError) as error:
+        sentence = " ".join(str(error).split())
+        raise UserError(f"cannot load the replay buffer of {checkpoint.path}: {sentence}") from None
 
 
 def read_archive(path: Path) -> bytes:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -31,19 +30,6 @@ class Forecast:
         )
 
 
-def boosting_steps(recipe: Recipe[Any]) -> int:
-    """Return the number of optimizer steps of a whole run, each of which grows a tree."""
-    settings = recipe.algorithm_settings()
-    is_ppo = hasattr(recipe, "n_epochs")
-    rollout = settings.get("n_steps", 2048 if is_ppo else 5) * recipe.n_envs
-    rollouts: int = ceil(recipe.n_timesteps / rollout)
-    if not is_ppo:
-        return rollouts
-    minibatches: int = ceil(rollout / settings.get("batch_size", 64))
-    n_epochs: int = settings.get("n_epochs", 10)
-    return rollouts * n_epochs * minibatches
-
-
 def forecast(
     recipe: Recipe[Any], observation_space: spaces.Space[Any], n_outputs: Sequence[int]
 ) -> Forecast:
@@ -64,7 +50,7 @@ def forecast(
     rng = np.random.default_rng(0)
     X = rng.normal(size=(128, n_features)).astype(np.float32)
     rows = np.ascontiguousarray(X[: recipe.n_envs])
-    grown = boosting_steps(recipe)
+    grown = recipe.optimizer_steps()
     budget = recipe.policy_kwargs.tree_budget or grown
     trees = min(grown, budget)
     n_trees = 100

@@ -3,26 +3,36 @@
 import io
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-from rlshare.agents import Linear, Recipe
+from rlshare.agents import AWR, Linear, Recipe
 from rlshare.cli.checkpoint import DAMAGE
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.forecast import boosting_steps
 
-CLASSES: dict[str, type[OnPolicyAlgorithm]] = {"ppo": PPO, "a2c": A2C}
+CLASSES: dict[str, type[BaseAlgorithm]] = {
+    "ppo": PPO,
+    "a2c": A2C,
+    "awr": AWR,
+    "dqn": DQN,
+    "sac": SAC,
+    "td3": TD3,
+}
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+_NOISES = {"normal": NormalActionNoise, "ornstein-uhlenbeck": OrnsteinUhlenbeckActionNoise}
 
 
 def build_model(
     algo: str, policy: str, recipe: Recipe[Any], env: VecEnv, seed: int, device: str
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
     """Make a new agent as its recipe says.
 
     Raises:
@@ -32,21 +42,30 @@ def build_model(
         name: _sb3_schedule(value) if isinstance(value, Linear) else value
         for name, value in recipe.algorithm_settings().items()
     }
+    kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
     if policy == "gbt":
-        settings |= _tree_policy(recipe, env)
+        alias = _tree_policy(recipe, kwargs)
     elif policy == "moe":
-        settings |= _moe_policy(recipe, env)
+        alias = _moe_policy(env, kwargs)
     else:
-        settings |= _mlp_policy(recipe, env)
+        alias = _mlp_policy(env, kwargs)
+    if issubclass(CLASSES[algo], OnPolicyAlgorithm) and _needs_rows(policy, kwargs):
+        settings["rollout_buffer_class"] = _rows_buffer(env)
+    if noise_type := getattr(recipe, "noise_type", None):
+        settings["action_noise"] = _noise(noise_type, recipe, env)
     # SB3 checks some arguments with assert.
     refusals = (ValueError, AssertionError, TypeError, RuntimeError)
     with user_errors(f"{algo} with {policy}: ", refusals):
-        return CLASSES[algo](env=env, seed=seed, device=device, **settings)
+        make: Any = CLASSES[algo]  # every algorithm has arguments of its own
+        model: BaseAlgorithm = make(
+            alias, env, policy_kwargs=kwargs, seed=seed, device=device, **settings
+        )
+    return model
 
 
 def read_model(
     algo: str, data: bytes, where: str, env: VecEnv | None, device: str
-) -> OnPolicyAlgorithm:
+) -> BaseAlgorithm:
     """Load an agent from the bytes of a model file that ``read_archive`` has checked.
 
     Raises:
@@ -59,44 +78,42 @@ def read_model(
         raise UserError(f"cannot load a {algo} model from {where}: {sentence}") from error
 
 
-def _tree_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
-    from rlshare.policies import DictTreeRolloutBuffer, GBTPolicy, TreeRolloutBuffer
-
-    kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
+def _tree_policy(recipe: Recipe[Any], kwargs: dict[str, Any]) -> str:
     for name, value in kwargs.items():
         if isinstance(value, dict) and "linear" in value:
             init, stop = value["linear"]
-            kwargs[name] = {"init": init, "stop": stop, "T": boosting_steps(recipe)}
-    is_dict = isinstance(env.observation_space, spaces.Dict)
-    buffer = DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
-    return {"policy": GBTPolicy, "policy_kwargs": kwargs, "rollout_buffer_class": buffer}
+            kwargs[name] = {"init": init, "stop": stop, "T": recipe.optimizer_steps()}
+    return "GBTPolicy"
 
 
-def _moe_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
-    from rlshare.policies import (
-        DictTreeRolloutBuffer,
-        MoECnnPolicy,
-        MoEPolicy,
-        TreeRolloutBuffer,
-    )
-
-    kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
+def _moe_policy(env: VecEnv, kwargs: dict[str, Any]) -> str:
     if env.has_attr("n_tasks"):
         kwargs["moe"].setdefault("n_tasks", env.get_attr("n_tasks")[0])
-    cls = MoECnnPolicy if is_image_space(env.observation_space) else MoEPolicy
-    settings: dict[str, Any] = {"policy": cls, "policy_kwargs": kwargs}
-    if kwargs.get("store_routes"):
-        is_dict = isinstance(env.observation_space, spaces.Dict)
-        settings["rollout_buffer_class"] = DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
-    return settings
+    return "MoECnnPolicy" if is_image_space(env.observation_space) else "MoEPolicy"
 
 
-def _mlp_policy(recipe: Recipe[Any], env: VecEnv) -> dict[str, Any]:
-    kwargs = recipe.policy_kwargs.model_dump(exclude_none=True)
+def _mlp_policy(env: VecEnv, kwargs: dict[str, Any]) -> str:
     if "activation_fn" in kwargs:
         kwargs["activation_fn"] = _ACTIVATIONS[kwargs["activation_fn"]]
     is_dict = isinstance(env.observation_space, spaces.Dict)
-    return {"policy": "MultiInputPolicy" if is_dict else "MlpPolicy", "policy_kwargs": kwargs}
+    return "MultiInputPolicy" if is_dict else "MlpPolicy"
+
+
+def _needs_rows(policy: str, kwargs: dict[str, Any]) -> bool:
+    return policy == "gbt" or bool(kwargs.get("store_routes"))
+
+
+def _rows_buffer(env: VecEnv) -> type[Any]:
+    from rlshare.policies import DictTreeRolloutBuffer, TreeRolloutBuffer
+
+    is_dict = isinstance(env.observation_space, spaces.Dict)
+    return DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
+
+
+def _noise(noise_type: str, recipe: Any, env: VecEnv) -> Any:
+    mean = np.zeros(spaces.flatdim(env.action_space))
+    std = 0.1 if recipe.noise_std is None else recipe.noise_std
+    return _NOISES[noise_type](mean, std * np.ones_like(mean))
 
 
 def _sb3_schedule(value: Linear) -> LinearSchedule:

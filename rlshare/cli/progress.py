@@ -11,6 +11,7 @@ from rlshare.cli.callbacks import Clock
 
 _LINES = 10
 _SECONDS_BETWEEN_LINES = 30.0
+_SECONDS_BETWEEN_BARS = 0.1
 
 
 class ProgressReport(BaseCallback):
@@ -43,18 +44,23 @@ class ProgressReport(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         if self._progress is not None:
-            self._progress.update(
-                self._task,
-                completed=min(self.num_timesteps, self.total),
-                description=self._status(),
-            )
+            # Off-policy a rollout may be one step.
+            if time.perf_counter() - self._last_time > _SECONDS_BETWEEN_BARS:
+                self._last_time = time.perf_counter()
+                self._update(self._progress)
         elif self._line_is_due():
             self._next_line = self.num_timesteps + self.total // _LINES
             self._last_time = time.perf_counter()
             print(f"step {self.num_timesteps:,} of {self.total:,} | {self._status()}", flush=True)
 
     def _on_training_end(self) -> None:
+        if self._progress is not None:
+            self._update(self._progress)
         self.close()
+
+    def _update(self, progress: Progress) -> None:
+        completed = min(self.num_timesteps, self.total)
+        progress.update(self._task, completed=completed, description=self._status())
 
     def close(self) -> None:
         """Give the terminal back; also needed when training ends with an error."""

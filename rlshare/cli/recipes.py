@@ -1,20 +1,19 @@
 """``rlshare recipes``: the tuned settings that come with rlshare."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from rlshare.cli.errors import user_errors
+from rlshare.cli.options import AlgoName, PolicyName
 
 
 def recipes(
     env: Annotated[
         str | None, typer.Argument(help="Show the settings of this environment.")
     ] = None,
-    algo: Annotated[Literal["ppo", "a2c"] | None, typer.Option(help="Only this algorithm.")] = None,
-    policy: Annotated[
-        Literal["gbt", "moe", "mlp"] | None, typer.Option(help="Only this policy.")
-    ] = None,
+    algo: Annotated[AlgoName | None, typer.Option(help="Only this algorithm.")] = None,
+    policy: Annotated[PolicyName | None, typer.Option(help="Only this policy.")] = None,
 ) -> None:
     """List the recipes, or print those of one environment as YAML for --conf-file."""
     from rlshare.agents import list_recipes

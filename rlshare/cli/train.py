@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import Device, EnvKwargs, NumThreads, step_count, view_of
+from rlshare.cli.options import (
+    AlgoName,
+    Device,
+    EnvKwargs,
+    NumThreads,
+    PolicyName,
+    step_count,
+    view_of,
+)
 
 if TYPE_CHECKING:
     from rlshare.agents import Recipe
@@ -27,9 +35,9 @@ _RESUMABLE = {
 
 def train(
     ctx: typer.Context,
-    algo: Annotated[Literal["ppo", "a2c"], typer.Option(help="Algorithm.")] = "ppo",
+    algo: Annotated[AlgoName, typer.Option(help="Algorithm.")] = "ppo",
     policy: Annotated[
-        Literal["gbt", "moe", "mlp"],
+        PolicyName,
         typer.Option(help="Boosted trees, a mixture of experts, or SB3's stock network."),
     ] = "gbt",
     env: Annotated[

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import view_of
+from rlshare.cli.options import AlgoName, view_of
 
 RunDir = Annotated[
     Path | None,
@@ -15,9 +15,7 @@ RunDir = Annotated[
         metavar="[RUN_DIR]", help="Run folder, or a model file in one.", show_default=False
     ),
 ]
-Algo = Annotated[
-    Literal["ppo", "a2c"], typer.Option(help="Without RUN_DIR: the latest run of this algorithm.")
-]
+Algo = Annotated[AlgoName, typer.Option(help="Without RUN_DIR: the latest run of this algorithm.")]
 Env = Annotated[
     str | None, typer.Option(help="Without RUN_DIR: the latest run on this environment.")
 ]

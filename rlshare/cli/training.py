@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from rlshare.agents import Recipe
-from rlshare.cli.callbacks import Checkpoints, Clock, Evaluation, Stop, derived_seed
+from rlshare.cli.callbacks import Checkpoints, Clock, Evaluation, LogRows, Stop, derived_seed
 from rlshare.cli.checkpoint import (
     Checkpoint,
     RunState,
     generator_states,
+    load_replay_buffer,
     model_bytes,
     restore_generators,
     save_checkpoint,
@@ -98,15 +100,14 @@ class Training:
     def run(self) -> Outcome:
         """Train to the end or to a signal, saving as the options say."""
         signals = StopOnSignals()
-        model = self.model
+        model: Any = self.model  # not every algorithm's learn takes None as log_interval
         model.set_logger(make_logger(self.folder, self.args.tensorboard_log, self.args.verbose))
-        steps_per_rollout = model.n_steps * model.n_envs
         try:
             with signals:
                 model.learn(
                     self.args.n_timesteps - model.num_timesteps,
                     callback=self._callbacks(signals),
-                    log_interval=max(1, _STEPS_PER_LOG_ROW // steps_per_rollout),
+                    log_interval=self._log_interval(),
                     reset_num_timesteps=False,
                 )
                 finished = model.num_timesteps >= self.args.n_timesteps
@@ -120,6 +121,12 @@ class Training:
             self._close_envs()
         return self._outcome(interrupted=not finished)
 
+    def _log_interval(self) -> int | None:
+        """Return the rollouts of a row of the log; off-policy a callback counts the steps."""
+        if not isinstance(self.model, OnPolicyAlgorithm):
+            return None
+        return max(1, _STEPS_PER_LOG_ROW // (self.model.n_steps * self.model.n_envs))
+
     def save(self) -> None:
         """Write a checkpoint of the present state."""
         spent = self.checkpoint.state.wall_time_s if self.checkpoint else 0.0
@@ -129,7 +136,7 @@ class Training:
             wall_time_s=spent + self.clock.seconds,
             callbacks=callbacks,
             log_sizes=log_sizes(self.folder),
-            generators=generator_states(),
+            generators=generator_states(self.model),
             normalizer=self.model.get_vec_normalize_env(),
             tree_budget=budget.state() if (budget := self._budget()) else None,
         )
@@ -160,7 +167,7 @@ class Training:
         with user_errors("normalize: ", (ValueError, AssertionError)):
             return VecNormalize(env, gamma=gamma, **normalize.model_dump())
 
-    def _make_model(self) -> OnPolicyAlgorithm:
+    def _make_model(self) -> BaseAlgorithm:
         args = self.args
         if self.checkpoint is not None:
             data, where = self.checkpoint.model_file, str(self.checkpoint.path)
@@ -185,7 +192,8 @@ class Training:
         self.env.seed(derived_seed(self.args.seed, state.num_timesteps))
         if state.tree_budget is not None and (budget := self._budget()):
             budget.restore(state.tree_budget)
-        restore_generators(state.generators)
+        load_replay_buffer(checkpoint, self.model)
+        restore_generators(self.model, state.generators)
 
     def _budget(self) -> "TreeBudget | None":
         return getattr(self.model.policy, "budget", None)
@@ -204,6 +212,8 @@ class Training:
             callbacks.append(MoECallback())
         if self.env.has_attr("task_names"):
             callbacks.append(TaskReturns())
+        if self._log_interval() is None:
+            callbacks.append(LogRows(_STEPS_PER_LOG_ROW))
         if self.evaluation is not None:
             callbacks.append(self.evaluation)
         callbacks.extend(self.further)

@@ -1,5 +1,6 @@
 """The aliases of the policies in Stable-Baselines3's algorithms."""
 
+import importlib
 import sys
 from typing import Any
 
@@ -24,7 +25,6 @@ from rlshare.policies.moe import (
 _REASONS = {
     "TRPO": "it needs second derivatives with respect to torch parameters, and trees have none",
     "ARS": "it perturbs a flat vector of parameters, and trees are not one",
-    "MaskablePPO": "masked actions are not available yet",
 }
 
 
@@ -74,3 +74,5 @@ def register() -> None:
                 algorithm = getattr(sys.modules.get(package), name, None)
                 if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
                     algorithm.policy_aliases[alias] = policy
+    if hasattr(sys.modules.get("sb3_contrib"), "MaskablePPO"):
+        importlib.import_module("rlshare.policies.maskable")  # registers its own

@@ -190,16 +190,22 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
 
         They take the place of features: the heads of actor and critic only slice them.
         """
-        if self.budget is not None and not (self.training or torch.is_grad_enabled()):
-            self._act_within(self.budget, obs)
+        if not (self.training or torch.is_grad_enabled()):
+            self.keep_to_budget(obs)
         return self._theta(obs, self._modules_of_trees)
 
-    def _act_within(self, budget: TreeBudget, obs: PyTorchObs) -> None:
-        """Compact before the first step of a rollout, and keep the observations acted on."""
+    def keep_to_budget(self, obs: PyTorchObs) -> None:
+        """Compact before the first step of a rollout, and keep the observations acted on.
+
+        ``forward`` does this by itself; an algorithm that acts by ``get_distribution`` calls it
+        before every step of a rollout. Without a ``tree_budget`` nothing happens.
+        """
+        if self.budget is None:
+            return
         if not self._in_rollout:
             self._in_rollout = True
-            budget.enforce(self.ensembles, self._get_action_dist_from_latent)
-        budget.rows.add(self.features_extractor(obs))
+            self.budget.enforce(self.ensembles, self._get_action_dist_from_latent)
+        self.budget.rows.add(self.features_extractor(obs))
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and acting, as ``nn.Module.train``."""
@@ -234,12 +240,20 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
         Raises:
             ValueError: if ``bins="rollout"`` and the observations do not know their rows.
         """
+        self.check_rows(obs)
+        return super().evaluate_actions(obs, actions)
+
+    def check_rows(self, obs: PyTorchObs) -> None:
+        """Refuse to learn from observations that do not know their rows, where that is needed.
+
+        Raises:
+            ValueError: if ``bins="rollout"`` and they do not.
+        """
         if self.ensembles[0].params.bins == "rollout" and not hasattr(obs, "row_ids"):
             raise ValueError(
                 'tree bins="rollout" needs rollout_buffer_class=rlshare.policies.TreeRolloutBuffer '
                 "(DictTreeRolloutBuffer for Dict observations), got samples without row_ids"
             )
-        return super().evaluate_actions(obs, actions)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution of actions, from the policy's trees alone."""

@@ -213,12 +213,20 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
         Raises:
             ValueError: if routes are stored and the observations do not know their rows.
         """
+        self.check_rows(obs)
+        return super().evaluate_actions(obs, actions)
+
+    def check_rows(self, obs: PyTorchObs) -> None:
+        """Refuse to learn from observations that do not know their rows, where that is needed.
+
+        Raises:
+            ValueError: if routes are stored and they do not.
+        """
         if self._store_routes and not hasattr(obs, "row_ids"):
             raise ValueError(
                 "store_routes=True needs rollout_buffer_class=rlshare.policies.TreeRolloutBuffer "
                 "(DictTreeRolloutBuffer for Dict observations), got samples without row_ids"
             )
-        return super().evaluate_actions(obs, actions)
 
     def __getstate__(self) -> dict[str, Any]:
         # the last distribution may hang on a graph, which torch neither copies nor pickles

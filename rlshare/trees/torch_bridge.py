@@ -52,6 +52,7 @@ class _RowCache:
     n_trees: int
     n_asked: int  # rows asked for since the margins were brought up to date
     codes: Codes | None
+    forest: object  # a compaction replaces it, and what was summed over its trees
 
 
 class TreeEnsemble(nn.Module):
@@ -89,10 +90,21 @@ class TreeEnsemble(nn.Module):
     def hold(self, rollout: object, x: Features) -> None:
         """Cache the rows ``x`` [n, n_features] of ``rollout`` in place of any earlier ones.
 
-        Their codes are made here, once, if the ensemble's bins are those of the rollout.
+        A row that equals the earlier one in its place keeps its sum over the trees: in a replay
+        buffer only what was collected since is new. Codes are made here, once, if the ensemble's
+        bins are those of the rollout.
         """
         codes = self.trees.bin(x) if self.trees.params.bins == "rollout" else None
-        self._cache = _RowCache(rollout, x, self.trees.predict(x, 0, 0), 0, len(x), codes)
+        old, forest = self._cache, self.trees._forest
+        if old is None or old.forest is not forest:
+            old = _RowCache(None, x[:0], self.trees.predict(x[:0]), 0, 0, None, forest)
+        margins = np.empty((len(x), self.trees.n_outputs), np.float32)
+        known = _equal_rows(old.x, x)
+        margins[known] = old.margins[known[: len(old.x)].nonzero()]
+        margins[~known] = self.trees.predict(x[~known], 0, old.n_trees)
+        self.n_evaluations += int((~known).sum()) * old.n_trees
+        # A copy: the memory of a replay buffer is written over.
+        self._cache = _RowCache(rollout, x.copy(), margins, old.n_trees, len(x), codes, forest)
 
     def forward_rows(self, rows: Rows) -> Tensor:
         """Return F of the cached rows ``rows`` [m], float32 [m, D]: bit-equal to ``forward``.
@@ -104,9 +116,11 @@ class TreeEnsemble(nn.Module):
         Raises:
             ValueError: if no rows are held.
         """
-        cache = self._cache
-        if cache is None:
+        if self._cache is None:
             raise ValueError("forward_rows needs rows: call hold first")
+        if self._cache.forest is not self.trees._forest:
+            self.hold(self._cache.rollout, self._cache.x)
+        cache = self._cache
         if cache.n_asked >= len(cache.x):
             self._add_trees(cache.x, cache.n_trees, cache.margins)
             cache.n_trees, cache.n_asked = self.trees.n_trees, 0
@@ -145,10 +159,9 @@ class TreeEnsemble(nn.Module):
             entry.theta.grad = None
 
     def train(self, mode: bool = True) -> TreeEnsemble:
-        """Switch the mode; leaving training clears the tape and the cached rows."""
+        """Switch the mode; leaving training clears the tape."""
         if not mode:
             self.clear_tape()
-            self._cache = None
         super().train(mode)
         return self
 
@@ -203,6 +216,15 @@ class TreeEnsemble(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tape": [], "_cache": None}
+
+
+def _equal_rows(old: Features, new: Features) -> NDArray[np.bool_]:
+    """Return which rows of ``new`` [n, d] are those of ``old`` [m, d] in their place, [n]."""
+    k = min(len(old), len(new))
+    a, b = old[:k], new[:k]
+    equal = np.zeros(len(new), bool)
+    equal[:k] = ((a == b) | ((a != a) & (b != b))).all(axis=1)  # NaN is equal to NaN here
+    return equal
 
 
 def clip_rows(grads: Grads, max_norm: float) -> None:

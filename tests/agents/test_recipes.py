@@ -1,12 +1,21 @@
 """Recipes: every one we ship is valid, and what is wrong in another is named."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from rlshare.agents import apply_overrides, list_recipes, load_recipe, parse_pairs, parse_recipe
-from rlshare.cli.models import build_model
+from rlshare.agents import (
+    ALGORITHMS,
+    POLICIES,
+    apply_overrides,
+    list_recipes,
+    load_recipe,
+    parse_pairs,
+    parse_recipe,
+)
+from rlshare.cli.models import CLASSES, build_model
+from rlshare.cli.options import AlgoName, PolicyName
 from rlshare.envs import make_vec_env
 
 ISSUE_ENVS = (
@@ -22,6 +31,11 @@ def test_the_environments_of_the_suite_have_recipes() -> None:
             assert (algo, policy, env) in listed
     for env in ISSUE_ENVS[:6]:
         assert ("a2c", "gbt", env) in listed
+        for policy in POLICIES:
+            assert ("awr", policy, env) in listed
+    for algo, env in (("dqn", "CartPole-v1"), ("sac", "Pendulum-v1"), ("td3", "Pendulum-v1")):
+        for policy in ("moe", "mlp"):
+            assert (algo, policy, env) in listed
 
 
 @pytest.mark.parametrize("recipe", list_recipes(), ids="/".join)
@@ -30,12 +44,48 @@ def test_each_recipe_builds_its_agent(recipe: tuple[str, str, str]) -> None:
     settings = load_recipe(algo, policy, env)
     again = parse_recipe(algo, policy, settings.to_data(), "again")
     assert again == settings
-    vec_env = make_vec_env("CartPole-v1" if env == "default" else env, settings.n_envs)
+    anything = "Pendulum-v1" if algo in ("sac", "td3") else "CartPole-v1"
+    vec_env = make_vec_env(anything if env == "default" else env, settings.n_envs)
     model = build_model(algo, policy, settings, vec_env, 0, "cpu")
     vec_env.close()
     expected = settings.algorithm_settings()
     assert model.gamma == expected.get("gamma", 0.99)
-    assert model.n_steps == expected.get("n_steps", 5)
+    for name in ("n_steps", "buffer_size", "gradient_steps", "beta"):
+        assert getattr(model, name, None) == expected.get(name, getattr(model, name, None))
+    assert (model.action_noise is not None) == (algo == "td3")
+
+
+def test_the_command_line_takes_every_algorithm_and_policy() -> None:
+    assert get_args(AlgoName) == ALGORITHMS == tuple(CLASSES)
+    assert get_args(PolicyName) == POLICIES
+
+
+@pytest.mark.parametrize("algo", ["dqn", "sac", "td3"])
+def test_a_pair_that_does_not_exist_is_refused(algo: str) -> None:
+    with pytest.raises(ValueError, match=f"one of moe, mlp with {algo}, got 'gbt'"):
+        load_recipe(algo, "gbt", "CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "trees"),
+    [
+        ("ppo", {"n_envs": 4, "n_steps": 100, "batch_size": 150, "n_epochs": 2}, 3 * 2 * 3),
+        ("ppo", {}, 10 * 32),
+        ("a2c", {"n_envs": 4, "n_steps": 10}, 25),
+        ("awr", {"n_envs": 4, "train_freq": 100, "gradient_steps": 7}, 21),
+        ("awr", {}, 150),
+    ],
+)
+def test_the_trees_of_a_run_are_known_before(
+    algo: str, settings: dict[str, Any], trees: int
+) -> None:
+    recipe = parse_recipe(algo, "gbt", {"n_timesteps": 1000, **settings}, "mine")
+    assert recipe.optimizer_steps() == trees
+    built = {"n_envs": 1, **settings}
+    env = make_vec_env("CartPole-v1", built["n_envs"])
+    model = build_model(algo, "gbt", recipe, env, 0, "cpu")
+    if settings:
+        assert model.learn(1000).policy.n_trees == trees
 
 
 def test_the_papers_settings_of_cartpole() -> None:

@@ -9,10 +9,10 @@ import torch
 
 
 def parts(checkpoint: Path) -> dict[str, bytes]:
-    """The bytes of each tensor of the policy (trees are one) and of its optimizer."""
+    """The bytes of each tensor of the policy (trees are one) and of its optimizers."""
     found: dict[str, bytes] = {}
     with zipfile.ZipFile(checkpoint) as archive:
-        for member in ("policy.pth", "policy.optimizer.pth"):
+        for member in (name for name in archive.namelist() if name.endswith(".pth")):
             data = torch.load(io.BytesIO(archive.read(member)), weights_only=True)
             _collect(data, member, found)
     return found
@@ -20,7 +20,7 @@ def parts(checkpoint: Path) -> dict[str, bytes]:
 
 def _collect(data: Any, name: str, found: dict[str, bytes]) -> None:
     if isinstance(data, torch.Tensor):
-        found[name] = data.numpy().tobytes()
+        found[name] = data.detach().numpy().tobytes()
     elif isinstance(data, dict):
         for key, value in data.items():
             _collect(value, f"{name}/{key}", found)

@@ -14,8 +14,7 @@ import pytest
 import yaml
 from command import RLSHARE, refuses, rlshare, succeeds
 
-from rlshare.agents import load_recipe, parse_recipe
-from rlshare.agents.recipe import ALGORITHMS, POLICIES
+from rlshare.agents import ALGORITHMS, POLICIES, load_recipe, parse_recipe
 from rlshare.agents.search_space import search_space, tuned
 
 STUDY = Path("logs/tune/ppo_gbt_CartPole-v1")

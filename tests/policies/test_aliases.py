@@ -57,8 +57,7 @@ print(model.predict(np.array([[0.0, 1.0]]))[0, 0])
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("TRPO", "second derivatives"), ("ARS", "flat vector"), ("MaskablePPO", "masked actions")],
+    ("name", "reason"), [("TRPO", "second derivatives"), ("ARS", "flat vector")]
 )
 def test_algorithms_of_sb3_contrib_say_why_not(name: str, reason: str) -> None:
     contrib = pytest.importorskip("sb3_contrib")

@@ -235,6 +235,45 @@ def test_forward_rows_equals_forward_bit_for_bit() -> None:
     assert not module.holds(object())
 
 
+def test_rows_that_come_again_keep_their_margins() -> None:
+    module = ensemble()
+    optimizer = BoostingOptimizer([module])
+    x = np.vstack([X, X[:8] + 1]).astype(np.float32)
+    x[3] = np.nan
+    module.hold(object(), x[:40])
+    everything = np.arange(40)
+    for _ in range(5):
+        squared_error(module).backward()
+        optimizer.step()
+        module.forward_rows(everything)
+    module.clear_tape()
+    x[5] += 1  # the memory is written over, as that of a replay buffer
+    before = module.n_evaluations
+    module.hold(object(), x)
+    assert module.n_evaluations == before + 5 * (len(x) - 40 + 1)
+    assert torch.equal(module.forward_rows(np.arange(len(x))), module(x))
+    module.hold(object(), x[:10])  # a buffer that was emptied
+    assert torch.equal(module.forward_rows(np.arange(10)), module(x[:10]))
+
+
+def test_a_compaction_renews_the_margins() -> None:
+    module = ensemble()
+    optimizer = BoostingOptimizer([module])
+    rollout = object()
+    module.hold(rollout, X)
+    for _ in range(8):
+        squared_error(module).backward()
+        optimizer.step()
+        module.forward_rows(np.arange(64))
+    assert module.trees.compact(X, 6, 2)
+    squared_error(module).backward()
+    optimizer.step()
+    assert module.holds(rollout)
+    assert torch.equal(module.forward_rows(np.arange(64)), module(X))
+    module.hold(object(), X)
+    assert torch.equal(module.forward_rows(np.arange(64)), module(X))
+
+
 def test_forward_rows_needs_rows() -> None:
     with pytest.raises(ValueError, match="call hold first"):
         ensemble().forward_rows(np.arange(3))

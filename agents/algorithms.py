@@ -1,0 +1,70 @@
+"""Which algorithms and policies there are, and what the recipe of a pair may say."""
+
+from typing import Any
+
+from rlshare.agents.off_policy import (
+    ActorCriticsKwargs,
+    AWRRecipe,
+    DQNRecipe,
+    MoEActorCriticsKwargs,
+    MoEQNetworkKwargs,
+    QNetworkKwargs,
+    SACRecipe,
+    TD3Recipe,
+)
+from rlshare.agents.recipe import (
+    A2CRecipe,
+    GBTKwargs,
+    MLPKwargs,
+    MoEKwargs,
+    PPORecipe,
+    Recipe,
+)
+
+_SCHEMAS: dict[str, dict[str, type[Recipe[Any]]]] = {
+    "ppo": {
+        "gbt": PPORecipe[GBTKwargs],
+        "moe": PPORecipe[MoEKwargs],
+        "mlp": PPORecipe[MLPKwargs],
+    },
+    "a2c": {
+        "gbt": A2CRecipe[GBTKwargs],
+        "moe": A2CRecipe[MoEKwargs],
+        "mlp": A2CRecipe[MLPKwargs],
+    },
+    "awr": {
+        "gbt": AWRRecipe[GBTKwargs],
+        "moe": AWRRecipe[MoEKwargs],
+        "mlp": AWRRecipe[MLPKwargs],
+    },
+    "dqn": {
+        "moe": DQNRecipe[MoEQNetworkKwargs],
+        "mlp": DQNRecipe[QNetworkKwargs],
+    },
+    "sac": {
+        "moe": SACRecipe[MoEActorCriticsKwargs],
+        "mlp": SACRecipe[ActorCriticsKwargs],
+    },
+    "td3": {
+        "moe": TD3Recipe[MoEActorCriticsKwargs],
+        "mlp": TD3Recipe[ActorCriticsKwargs],
+    },
+}
+ALGORITHMS = tuple(_SCHEMAS)
+POLICIES = ("gbt", "moe", "mlp")
+
+
+def recipe_class(algo: str, policy: str) -> type[Recipe[Any]]:
+    """Return the schema of an (algorithm, policy) pair.
+
+    Raises:
+        ValueError: the algorithm or the policy is unknown, or the one does not take the other.
+    """
+    if algo not in ALGORITHMS:
+        raise ValueError(f"algo must be one of {', '.join(ALGORITHMS)}, got {algo!r}")
+    if policy not in POLICIES:
+        raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
+    if policy not in _SCHEMAS[algo]:
+        known = ", ".join(_SCHEMAS[algo])
+        raise ValueError(f"policy must be one of {known} with {algo}, got {policy!r}")
+    return _SCHEMAS[algo][policy]
