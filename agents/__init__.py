@@ -8,7 +8,7 @@ if __name__ != "rlshare.agents":
 from typing import TYPE_CHECKING, Any
 
 from rlshare.agents.algorithms import ALGORITHMS, POLICIES, recipe_class
-from rlshare.agents.loader import list_recipes, load_recipe, parse_recipe
+from rlshare.agents.loader import list_recipes, load_recipe, parse_recipe, recipe_name
 from rlshare.agents.overrides import apply_overrides, parse_pairs
 from rlshare.agents.recipe import Linear, Normalize, Recipe
 
@@ -31,6 +31,7 @@ __all__ = [
     "parse_pairs",
     "parse_recipe",
     "recipe_class",
+    "recipe_name",
 ]
 
 _HEAVY = {"AWR": "awr", "TrajectoryBuffer": "trajectories", "DictTrajectoryBuffer": "trajectories"}

@@ -1,6 +1,8 @@
 """Recipes from YAML: ``policy -> environment -> settings``, one file per algorithm."""
 
 import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,13 @@ def load_recipe(
     conf_file: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
 ) -> Recipe[Any]:
-    """Return the recipe of an environment, or the file's ``default`` one.
+    """Return the recipe of an environment, or else of the first pattern it fits, or the default.
+
+    A pattern is a name with ``*``, such as ``MiniGrid-*``.
 
     Args:
         algo: one of ``ALGORITHMS``, such as "ppo".
-        policy: "gbt", "moe" or "mlp", where the algorithm takes it.
+        policy: "gbt", "moe" or "mlp".
         env: environment id as the user wrote it.
         conf_file: YAML file of the same form used instead of the built-in recipes.
         overrides: dotted keys to replace, as from ``parse_pairs``.
@@ -37,7 +41,7 @@ def load_recipe(
     recipe_class(algo, policy)
     where, table = _read(algo, conf_file)
     per_env = _section(table, policy, where)
-    name = env if env in per_env else DEFAULT
+    name = recipe_name(env, per_env)
     if name not in per_env:
         raise ValueError(
             f"{where}: {policy} has no settings for {env!r} and no {DEFAULT!r}, "
@@ -46,6 +50,13 @@ def load_recipe(
     settings = _section(per_env, name, where)
     merged = apply_overrides(settings, overrides or {})
     return parse_recipe(algo, policy, merged, where=f"{where}: {policy}: {name}")
+
+
+def recipe_name(env: str, names: Iterable[str]) -> str:
+    """Return which of the names of recipes is an environment's: its own, a pattern or "default"."""
+    names = list(names)
+    fitting = (name for name in names if "*" in str(name) and fnmatchcase(env, str(name)))
+    return env if env in names else next(fitting, DEFAULT)
 
 
 def list_recipes() -> list[tuple[str, str, str]]:

@@ -5,7 +5,43 @@ from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from rlshare.agents.recipe import Fraction, K, MoESettings, Recipe, Settings
+from rlshare.agents.recipe import (
+    Fraction,
+    K,
+    MoESettings,
+    Recipe,
+    Schedule,
+    Settings,
+    TreeSettings,
+)
+
+
+class GBTQFunctionKwargs(Settings):
+    """``policy_kwargs`` of ``rlshare.policies.GBTDQNPolicy``."""
+
+    tree: TreeSettings = TreeSettings()
+    value_lr: Schedule | None = None
+    max_value_grad_norm: float | None = None
+
+
+class GBTActorKwargs(Settings):
+    """``policy_kwargs`` of ``rlshare.policies.GBTTD3Policy``."""
+
+    tree: TreeSettings = TreeSettings()
+    policy_lr: Schedule | None = None
+    value_lr: Schedule | None = None
+    max_policy_grad_norm: float | None = None
+    max_value_grad_norm: float | None = None
+    critic: Literal["nn", "linear", "tanh", "quadratic"] | None = None
+    n_critics: PositiveInt | None = None
+    net_arch: list[int] | None = None
+
+
+class GBTStochasticActorKwargs(GBTActorKwargs):
+    """``policy_kwargs`` of ``rlshare.policies.GBTSACPolicy``."""
+
+    log_std_lr: Schedule | None = None
+    log_std_init: float | None = None
 
 
 class QNetworkKwargs(Settings):
@@ -44,6 +80,7 @@ class ReplayRecipe(Recipe[K], Generic[K]):
 
     default_train_freq: ClassVar[int] = 1
     default_gradient_steps: ClassVar[int] = 1
+    default_learning_starts: ClassVar[int] = 0
 
     buffer_size: PositiveInt | None = None
     batch_size: PositiveInt | None = None
@@ -54,7 +91,10 @@ class ReplayRecipe(Recipe[K], Generic[K]):
         """Return the gradient steps of a whole run."""
         collected = (self.train_freq or self.default_train_freq) * self.n_envs
         steps = self.default_gradient_steps if self.gradient_steps is None else self.gradient_steps
-        return ceil(self.n_timesteps / collected) * (collected if steps < 0 else steps)
+        given = getattr(self, "learning_starts", None)
+        starts = self.default_learning_starts if given is None else given
+        phases = ceil(self.n_timesteps / collected) - starts // collected
+        return max(0, phases) * (collected if steps < 0 else steps)
 
 
 class AWRRecipe(ReplayRecipe[K], Generic[K]):
@@ -75,8 +115,11 @@ class AWRRecipe(ReplayRecipe[K], Generic[K]):
 class _TemporalDifferenceRecipe(ReplayRecipe[K], Generic[K]):
     """Settings that DQN, SAC and TD3 share."""
 
+    default_learning_starts: ClassVar[int] = 100
+
     learning_starts: NonNegativeInt | None = None
     tau: Fraction | None = None
+    n_steps: PositiveInt | None = None
 
 
 class DQNRecipe(_TemporalDifferenceRecipe[K], Generic[K]):
@@ -107,6 +150,10 @@ class TD3Recipe(_TemporalDifferenceRecipe[K], Generic[K]):
     target_noise_clip: float | None = None
     noise_type: Literal["normal", "ornstein-uhlenbeck"] | None = None
     noise_std: PositiveFloat | None = None
+
+    def optimizer_steps(self) -> int:
+        """Return the gradient steps of the actor, one for ``policy_delay`` of the critics."""
+        return super().optimizer_steps() // (self.policy_delay or 2)
 
     def algorithm_settings(self) -> dict[str, Any]:
         """Return the settings without the noise, which is an object."""

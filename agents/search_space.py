@@ -24,11 +24,20 @@ def _one_of(*values: Any) -> CategoricalDistribution:
     return CategoricalDistribution(values)
 
 
+_GAMMA: Space = {"gamma": _one_of(0.9, 0.95, 0.98, 0.99, 0.995, 0.999)}
 _ON_POLICY: Space = {
-    "gamma": _one_of(0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
+    **_GAMMA,
     "gae_lambda": _one_of(0.8, 0.9, 0.92, 0.95, 0.98, 0.99, 1.0),
     "ent_coef": _log(1e-6, 0.05),
 }
+_REPLAY: Space = {
+    **_GAMMA,
+    "batch_size": _one_of(64, 128, 256, 512, 1024),
+    "train_freq": _one_of(1, 4, 16, 64),
+    "gradient_steps": _one_of(1, 2, 4, 8),
+    "learning_starts": _one_of(100, 1000, 5000),
+}
+_TARGETS: Space = {"tau": _one_of(0.005, 0.01, 0.02, 0.05)}
 _ALGORITHMS: dict[str, Space] = {
     "ppo": {
         **_ON_POLICY,
@@ -42,41 +51,63 @@ _ALGORITHMS: dict[str, Space] = {
         "n_steps": _one_of(5, 8, 16, 32, 64, 128),
         "normalize_advantage": _one_of(False, True),
     },
-}
-_RATES: Space = {"learning_rate": _log(5e-5, 5e-3), "max_grad_norm": _one_of(0.3, 0.5, 1.0, 5.0)}
-_POLICIES: dict[str, Space] = {
-    "gbt": {
-        "policy_kwargs.policy_lr": _log(1e-3, 0.5),
-        "policy_kwargs.value_lr": _log(1e-3, 0.2),
-        "policy_kwargs.shared": _one_of(False, True),
-        "policy_kwargs.tree.max_depth": IntDistribution(2, 6),
-        "vf_coef": FloatDistribution(0.2, 1.0),
+    "awr": {
+        **_ON_POLICY,
+        "batch_size": _one_of(64, 256, 1024),
+        "train_freq": _one_of(125, 250, 500, 1000),
+        "gradient_steps": _one_of(25, 50, 100, 150),
+        "beta": _log(0.02, 5.0),
     },
-    "moe": {
-        **_RATES,
-        "policy_kwargs.moe.n_experts": _one_of(4, 8, 16),
-        "policy_kwargs.moe.top_k": _one_of(1, 2, 4),
-        "policy_kwargs.moe.hidden": _one_of(32, 64, 128, 256),
-        "policy_kwargs.value_lr_scale": _one_of(0.5, 1.0, 2.0),
+    "dqn": {
+        **_REPLAY,
+        "target_update_interval": _one_of(64, 256, 1000, 4000),
+        "exploration_fraction": FloatDistribution(0.05, 0.5),
+        "exploration_final_eps": FloatDistribution(0.01, 0.15),
+        "n_steps": _one_of(1, 3, 8),
     },
-    # strings are YAML, as on the command line
-    "mlp": {**_RATES, "policy_kwargs.net_arch": _one_of("[64, 64]", "[128, 128]", "[256, 256]")},
+    "sac": {**_REPLAY, **_TARGETS},
+    "td3": {**_REPLAY, **_TARGETS, "noise_std": FloatDistribution(0.05, 0.5)},
 }
-_BOX: dict[str, Space] = {  # of continuous actions only
-    "gbt": {
-        "policy_kwargs.log_std_init": FloatDistribution(-2.5, 0.0),
-        "policy_kwargs.log_std_lr": _log(1e-4, 1e-2),
-    },
-    "moe": {"policy_kwargs.log_std_init": FloatDistribution(-2.5, 0.0)},
-    "mlp": {"policy_kwargs.log_std_init": FloatDistribution(-2.5, 0.0)},
+_TREE: Space = {"policy_kwargs.tree.max_depth": IntDistribution(2, 6)}
+_ACTOR: Space = {"policy_kwargs.policy_lr": _log(1e-3, 0.5), **_TREE}
+_ACTOR_CRITIC: Space = {
+    **_ACTOR,
+    "policy_kwargs.value_lr": _log(1e-3, 0.2),
+    "policy_kwargs.shared": _one_of(False, True),
+    "vf_coef": FloatDistribution(0.2, 1.0),
 }
+_RATE: Space = {"learning_rate": _log(5e-5, 5e-3)}
+_CLIPPED: Space = {**_RATE, "max_grad_norm": _one_of(0.3, 0.5, 1.0, 5.0)}
+_EXPERTS: Space = {
+    "policy_kwargs.moe.n_experts": _one_of(4, 8, 16),
+    "policy_kwargs.moe.top_k": _one_of(1, 2, 4),
+    "policy_kwargs.moe.hidden": _one_of(32, 64, 128, 256),
+}
+# strings are YAML, as on the command line
+_LAYERS: Space = {"policy_kwargs.net_arch": _one_of("[64, 64]", "[128, 128]", "[256, 256]")}
+_LOG_STD: Space = {"policy_kwargs.log_std_init": FloatDistribution(-2.5, 0.0)}
+_LOG_STD_RATE: Space = {"policy_kwargs.log_std_lr": _log(1e-4, 1e-2)}
+_ACTOR_CRITIC_ALGORITHMS = ("ppo", "a2c", "awr")
+
+
+def _of_policy(algo: str, policy: str, continuous: bool) -> Space:
+    if algo in _ACTOR_CRITIC_ALGORITHMS:
+        std = _LOG_STD if continuous else {}
+        if policy == "gbt":
+            return {**_ACTOR_CRITIC, **std, **(_LOG_STD_RATE if continuous else {})}
+        experts = {**_EXPERTS, "policy_kwargs.value_lr_scale": _one_of(0.5, 1.0, 2.0)}
+        return {**_CLIPPED, **(experts if policy == "moe" else _LAYERS), **std}
+    if policy == "gbt":
+        rate: Space = {"policy_kwargs.value_lr": _log(0.02, 2.0)}
+        return {**_TREE, **rate} if algo == "dqn" else {**_ACTOR, **_RATE}
+    return {**_RATE, **(_EXPERTS if policy == "moe" else _LAYERS)}
 
 
 def search_space(algo: str, policy: str, continuous: bool) -> Space:
     """Return what is searched for an algorithm and a policy, by dotted key.
 
     Args:
-        algo: "ppo" or "a2c".
+        algo: one of ``ALGORITHMS``.
         policy: "gbt", "moe" or "mlp".
         continuous: whether actions are a Box.
 
@@ -84,7 +115,7 @@ def search_space(algo: str, policy: str, continuous: bool) -> Space:
         ValueError: the algorithm or the policy is unknown.
     """
     recipe_class(algo, policy)
-    return {**_ALGORITHMS[algo], **_POLICIES[policy], **(_BOX[policy] if continuous else {})}
+    return {**_ALGORITHMS[algo], **_of_policy(algo, policy, continuous)}
 
 
 def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +124,7 @@ def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     Numbers have three digits, and batches are not larger than a rollout.
     """
     found = apply_overrides(settings, {key: _plain(value) for key, value in values.items()})
-    if "batch_size" in found and "n_steps" in found:
+    if "n_epochs" in found:
         found["batch_size"] = min(found["batch_size"], found["n_steps"] * found.get("n_envs", 1))
     return found
 

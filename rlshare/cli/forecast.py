@@ -51,7 +51,7 @@ def forecast(
     X = rng.normal(size=(128, n_features)).astype(np.float32)
     rows = np.ascontiguousarray(X[: recipe.n_envs])
     grown = recipe.optimizer_steps()
-    budget = recipe.policy_kwargs.tree_budget or grown
+    budget = getattr(recipe.policy_kwargs, "tree_budget", None) or grown
     trees = min(grown, budget)
     n_trees = 100
     n_bytes, seconds = 0.0, 0.0

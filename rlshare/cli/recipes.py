@@ -44,11 +44,11 @@ def _print_table(found: list[tuple[str, str, str]]) -> None:
 def _print_recipe(algo: str, policy: str, env: str) -> None:
     import yaml
 
-    from rlshare.agents import list_recipes, load_recipe
+    from rlshare.agents import list_recipes, load_recipe, recipe_name
 
     with user_errors():
         settings = load_recipe(algo, policy, env).to_data()
-    known = (algo, policy, env) in list_recipes()
-    note = "" if known else "  (no recipe of its own: the default)"
+    name = recipe_name(env, [e for a, p, e in list_recipes() if (a, p) == (algo, policy)])
+    note = "" if name == env else f"  (no recipe of its own: {name})"
     print(f"# {algo}.yaml{note}")
     print(yaml.safe_dump({policy: {env: settings}}, sort_keys=False, default_flow_style=None))

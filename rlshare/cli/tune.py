@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import EnvKwargs, NumThreads, step_count
+from rlshare.cli.options import AlgoName, EnvKwargs, NumThreads, PolicyName, step_count
 
 if TYPE_CHECKING:
     from rlshare.cli.study import Plan
 
 
 def tune(
-    algo: Annotated[Literal["ppo", "a2c"], typer.Option(help="Algorithm.")] = "ppo",
-    policy: Annotated[Literal["gbt", "moe", "mlp"], typer.Option(help="As of train.")] = "gbt",
+    algo: Annotated[AlgoName, typer.Option(help="Algorithm.")] = "ppo",
+    policy: Annotated[PolicyName, typer.Option(help="As of train.")] = "gbt",
     env: Annotated[
         str, typer.Option(help="gymnasium id, module:EnvId or file.py:Class.")
     ] = "CartPole-v1",

@@ -13,9 +13,10 @@ from rlshare.agents import (
     load_recipe,
     parse_pairs,
     parse_recipe,
+    recipe_name,
 )
 from rlshare.cli.models import CLASSES, build_model
-from rlshare.cli.options import AlgoName, PolicyName
+from rlshare.cli.options import AlgoName, PolicyName, view_of
 from rlshare.envs import make_vec_env
 
 ISSUE_ENVS = (
@@ -34,7 +35,7 @@ def test_the_environments_of_the_suite_have_recipes() -> None:
         for policy in POLICIES:
             assert ("awr", policy, env) in listed
     for algo, env in (("dqn", "CartPole-v1"), ("sac", "Pendulum-v1"), ("td3", "Pendulum-v1")):
-        for policy in ("moe", "mlp"):
+        for policy in POLICIES:
             assert (algo, policy, env) in listed
 
 
@@ -44,8 +45,12 @@ def test_each_recipe_builds_its_agent(recipe: tuple[str, str, str]) -> None:
     settings = load_recipe(algo, policy, env)
     again = parse_recipe(algo, policy, settings.to_data(), "again")
     assert again == settings
-    anything = "Pendulum-v1" if algo in ("sac", "td3") else "CartPole-v1"
-    vec_env = make_vec_env(anything if env == "default" else env, settings.n_envs)
+    examples = {
+        "default": "Pendulum-v1" if algo in ("sac", "td3") else "CartPole-v1",
+        "MiniGrid-*": "MiniGrid-DoorKey-5x5-v0",
+        "ALE/*": "ALE/Pong-v5",
+    }
+    vec_env = make_vec_env(examples.get(env, env), settings.n_envs, view=view_of(policy))
     model = build_model(algo, policy, settings, vec_env, 0, "cpu")
     vec_env.close()
     expected = settings.algorithm_settings()
@@ -60,12 +65,6 @@ def test_the_command_line_takes_every_algorithm_and_policy() -> None:
     assert get_args(PolicyName) == POLICIES
 
 
-@pytest.mark.parametrize("algo", ["dqn", "sac", "td3"])
-def test_a_pair_that_does_not_exist_is_refused(algo: str) -> None:
-    with pytest.raises(ValueError, match=f"one of moe, mlp with {algo}, got 'gbt'"):
-        load_recipe(algo, "gbt", "CartPole-v1")
-
-
 @pytest.mark.parametrize(
     ("algo", "settings", "trees"),
     [
@@ -74,6 +73,8 @@ def test_a_pair_that_does_not_exist_is_refused(algo: str) -> None:
         ("a2c", {"n_envs": 4, "n_steps": 10}, 25),
         ("awr", {"n_envs": 4, "train_freq": 100, "gradient_steps": 7}, 21),
         ("awr", {}, 150),
+        ("dqn", {"train_freq": 10, "gradient_steps": 2}, 180),
+        ("dqn", {"train_freq": 8, "learning_starts": 20}, 123),
     ],
 )
 def test_the_trees_of_a_run_are_known_before(
@@ -96,6 +97,15 @@ def test_the_papers_settings_of_cartpole() -> None:
     assert settings["vf_coef"] == 0.4359615  # SB3's value loss has no 1/2
     assert (kwargs["policy_lr"], kwargs["value_lr"]) == (0.029, 0.015)
     assert kwargs["tree"]["max_depth"] == 4
+
+
+def test_patterns_are_for_environments_without_a_recipe_of_their_own() -> None:
+    door, other = (load_recipe("ppo", "gbt", f"MiniGrid-{n}-v0") for n in ("Unlock", "Other"))
+    assert door == other
+    assert door.policy_kwargs.policy_lr == 0.17
+    names = ["default", "A-*", "A-1", "A-*2"]
+    found = [recipe_name(env, names) for env in ("A-1", "A-2", "B-1", "a-2")]
+    assert found == ["A-1", "A-*", "default", "default"]
 
 
 def test_an_environment_without_a_recipe_gets_the_default() -> None:

@@ -21,12 +21,15 @@ NETS = {
         "policy_kwargs.moe.n_experts:2",
         "policy_kwargs.moe.top_k:1",
     ],
-    "gbt": ["policy_kwargs.policy_lr:0.01"],
+    "gbt": ["policy_kwargs.tree.max_depth:3"],
 }
 CASES: list[Case] = [
     ("awr", "gbt", "CartPole-v1", ["train_freq:20", "gradient_steps:4"]),
     ("awr", "moe", "CartPole-v1", ["train_freq:20", "gradient_steps:4"]),
     ("awr", "mlp", "Pendulum-v1", ["train_freq:20", "gradient_steps:4"]),
+    ("dqn", "gbt", "CartPole-v1", ["train_freq:4", "learning_starts:100"]),
+    ("sac", "gbt", "Pendulum-v1", ["train_freq:4", "learning_starts:100"]),
+    ("td3", "gbt", "Pendulum-v1", ["train_freq:4", "learning_starts:100"]),
     ("dqn", "mlp", "CartPole-v1", ["train_freq:4", "gradient_steps:1", "learning_starts:200"]),
     ("dqn", "moe", "CartPole-v1", ["train_freq:4", "gradient_steps:1", "learning_starts:100"]),
     ("sac", "mlp", "Pendulum-v1", ["train_freq:4", "learning_starts:200"]),
@@ -118,18 +121,10 @@ def test_a_checkpoint_without_its_buffer_is_refused(
         assert len(sentence.splitlines()) == 1
 
 
-def test_trees_as_q_functions_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", "--algo", "dqn", "--log-folder", str(tmp_path)]) == 2
-    assert "policy must be one of moe, mlp with dqn, got 'gbt'" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_recipes_lists_the_algorithms(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
-    for pair in ("awr/gbt", "awr/moe", "awr/mlp", "dqn/moe", "dqn/mlp", "sac/mlp", "td3/moe"):
+    for pair in ("awr/gbt", "awr/moe", "awr/mlp", "dqn/gbt", "dqn/moe", "sac/mlp", "td3/moe"):
         assert pair in listed
     assert main(["recipes", "CartPole-v1", "--algo", "awr", "--policy", "gbt"]) == 0
     assert "w_max: 20.0" in capsys.readouterr().out
