@@ -19,7 +19,7 @@ from rlshare.cli.tune import tune
 
 app = typer.Typer(
     name="rlshare",
-    help="Train, watch and compare agents whose policies are gradient-boosted trees.",
+    help="Train, watch and compare agents of gradient-boosted trees and mixtures of experts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
