@@ -37,7 +37,9 @@ def run(command: list[str], folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "code", blocks("python"), ids=["stable-baselines3", "awr", "experts", "trees alone"]
+    "code",
+    blocks("python"),
+    ids=["stable-baselines3", "off-policy", "awr", "experts", "trees alone"],
 )
 def test_python(code: str, tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
