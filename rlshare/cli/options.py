@@ -1,5 +1,6 @@
 """Option types shared by the commands."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -52,6 +53,10 @@ EnvKwargs = Annotated[
     typer.Option(
         "--env-kwargs", metavar="KEY:VALUE...", help="Arguments of the environment's constructor."
     ),
+]
+ConfFile = Annotated[
+    Path | None,
+    typer.Option("--conf-file", help="YAML file used instead of the built-in recipes."),
 ]
 Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda or auto.")]
 NumThreads = Annotated[

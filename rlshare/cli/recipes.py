@@ -32,12 +32,18 @@ def recipes(
 
 
 def _print_table(found: list[tuple[str, str, str]]) -> None:
-    available: dict[str, list[str]] = {}
-    for a, p, e in found:
-        available.setdefault(e, []).append(f"{a}/{p}")
-    width = max(map(len, available))
-    for name, pairs in available.items():
-        print(f"{name:{width}}  {'  '.join(pairs)}")
+    algorithms = list(dict.fromkeys(a for a, _, _ in found))
+    envs = list(dict.fromkeys(e for _, _, e in found))
+    rows = [["environment", *algorithms]]
+    for env in envs:
+        policies = [
+            " ".join(p for a, p, e in found if (a, e) == (algo, env)) for algo in algorithms
+        ]
+        rows.append([env, *policies])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
     print("\nshow one: rlshare recipes CartPole-v1 --algo ppo --policy gbt")
 
 

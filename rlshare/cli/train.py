@@ -13,6 +13,7 @@ import typer
 from rlshare.cli.errors import UserError, user_errors
 from rlshare.cli.options import (
     AlgoName,
+    ConfFile,
     Device,
     EnvKwargs,
     NumThreads,
@@ -85,10 +86,7 @@ def train(
             help="Replace settings of the recipe: gamma:0.98 policy_kwargs.tree.max_depth:3",
         ),
     ] = None,
-    conf_file: Annotated[
-        Path | None,
-        typer.Option("--conf-file", help="YAML file used instead of the built-in recipes."),
-    ] = None,
+    conf_file: ConfFile = None,
     eval_freq: Annotated[
         int,
         typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import AlgoName, EnvKwargs, NumThreads, PolicyName, step_count
+from rlshare.cli.options import AlgoName, ConfFile, EnvKwargs, NumThreads, PolicyName, step_count
 
 if TYPE_CHECKING:
     from rlshare.cli.study import Plan
@@ -68,10 +68,7 @@ def tune(
             help="Settings of the recipe to keep fixed at a value.",
         ),
     ] = None,
-    conf_file: Annotated[
-        Path | None,
-        typer.Option("--conf-file", help="YAML file used instead of the built-in recipes."),
-    ] = None,
+    conf_file: ConfFile = None,
     num_threads: NumThreads = 1,
 ) -> int:
     """Search for the settings of a recipe with optuna.
