@@ -72,6 +72,17 @@ class _Experts:
             arguments["share_features_extractor"] = shared
         return arguments
 
+    def _with_fused_adam(self, kwargs: dict[str, Any], **options: Any) -> dict[str, Any]:
+        """Let Adam, where nothing else is asked for, take all parameters in one pass.
+
+        A mixture has many that each batch hardly uses, and passes over them would cost as much as
+        its active experts.
+        """
+        adam = kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam
+        if adam and kwargs.get("optimizer_kwargs") is None:
+            kwargs["optimizer_kwargs"] = {**options, "fused": True}
+        return kwargs
+
 
 def expert_layers(policy: BasePolicy) -> Iterator[tuple[str, MoEExtractor]]:
     """Yield the names and extractors of a policy that learn, without those of target networks.
@@ -134,7 +145,7 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             lr_schedule,
             net_arch=net_arch or [],
             **self._features(moe, shared),
-            **kwargs,
+            **self._with_fused_adam(kwargs, eps=1e-5),  # SB3's epsilon for actor and critic
         )
         self.moe = dict(moe or {})
         self._rollout: Any = None  # whose routes are kept
@@ -275,7 +286,7 @@ class _OffPolicy(_Experts):
             lr_schedule,
             net_arch=list(self._default_arch) if net_arch is None else net_arch,
             **self._features(moe, shared),
-            **kwargs,
+            **self._with_fused_adam(kwargs),
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -380,3 +380,19 @@ def test_policies_are_copied() -> None:
 def test_bad_options(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PPO("MoEPolicy", ContextualBandit(), policy_kwargs=kwargs, device="cpu")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_adam_is_fused_unless_another_is_asked_for(name: str, tmp_path: Path) -> None:
+    def optimizer(model: Any) -> torch.optim.Optimizer:
+        policy = model.policy
+        found: torch.optim.Optimizer = getattr(policy, "actor", policy).optimizer
+        return found
+
+    adam = {"optimizer_class": torch.optim.Adam}  # not A2C's RMSprop
+    assert optimizer(agent(name, **adam)).defaults["fused"]
+    given = agent(name, **adam, optimizer_kwargs={"eps": 1e-3})
+    assert optimizer(given).defaults["fused"] is None
+    assert optimizer(given).defaults["eps"] == 1e-3
+    sgd = agent(name, optimizer_class=torch.optim.SGD)
+    assert isinstance(optimizer(sgd), torch.optim.SGD)
