@@ -1,7 +1,6 @@
 """Replay buffers as trajectories: rows in the order they happened, with returns and advantages."""
 
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlshare.policies.buffers import RowDict
+from rlshare.returns import gae
 
 Rows = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -98,11 +98,9 @@ class Trajectories:
     def compute_returns_and_advantages(
         self, values: FloatArray, next_values: FloatArray, gamma: float, gae_lambda: float
     ) -> None:
-        """Set ``advantages``, and ``returns``, which are advantages + values.
+        """Set ``advantages``, see :func:`rlshare.returns.gae`, and ``returns``, which add values.
 
-        Schulman et al., arXiv 1506.02438, equation 16; ``gae_lambda`` = 1 gives the discounted sum
-        of the rewards minus the value. After a terminal step nothing follows; a truncated or
-        unfinished episode goes on with the value of its next observation.
+        A truncated or unfinished episode goes on with the value of its next observation.
 
         Args:
             values: V of the rows [n].
@@ -111,17 +109,21 @@ class Trajectories:
             gae_lambda: from 0, one-step differences, to 1, Monte-Carlo returns.
         """
         order = self._in_time
-        successors = np.zeros(self.n_rows)  # V of the next state, 0 where the episode terminated
+        successors = np.zeros(self.n_rows, np.float32)  # V of what followed, 0 after the end
         successors[order[:, :-1]] = values[order[:, 1:]]
         successors[self._cut] = 0
         successors[self.end_rows] = next_values
-        deltas = self._rewards + gamma * successors - values
-        decays = np.where(self._cut, 0.0, gamma * gae_lambda)
-        back = order[:, ::-1].ravel()  # one environment after the other, each back in time
-        steps = zip(deltas[back].tolist(), decays[back].tolist(), strict=True)
-        sums = accumulate(steps, lambda later, step: step[0] + step[1] * later, initial=0.0)
+        in_time = order.T
         self.advantages = np.empty(self.n_rows, np.float32)
-        self.advantages[back] = list(sums)[1:]
+        self.advantages[in_time] = gae(
+            self._rewards[in_time],
+            values[in_time],
+            successors[in_time],
+            terminated=np.zeros(in_time.shape, bool),  # no value follows there
+            dones=self._cut[in_time],
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+        )
         self.returns = self.advantages + values.astype(np.float32)
 
     def take(self, rows: Rows) -> TrajectorySamples:
