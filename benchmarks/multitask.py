@@ -1,6 +1,6 @@
-"""Compare policies on a multi-task environment: results/multitask.csv, multitask.png.
+"""Compare policies on a multi-task environment: results/NAME.csv, NAME_iqm.csv, NAME.png.
 
-    python benchmarks/multitask.py --arm moe 'logs/moe-*/ppo/*' --arm "dense, equal products" ...
+    python benchmarks/multitask.py --name multitask --arm moe 'logs/moe-*/ppo/*' --arm ...
 
 Reads finished run folders. A task's score in a run is the mean of its last 20 training episodes; in
 the aggregate it is divided so that 0 is the task's first episodes and 1 the best arm's mean. The
@@ -78,7 +78,7 @@ def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def draw(rows: pd.DataFrame, summary: pd.DataFrame) -> None:
+def draw(name: str, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
     """Draw the returns by task, and the aggregate."""
     arms = list(summary["arm"])
     tasks = list(dict.fromkeys(rows["task"]))
@@ -109,12 +109,13 @@ def draw(rows: pd.DataFrame, summary: pd.DataFrame) -> None:
     right.set_ylabel("interquartile mean of scaled returns, 95 %")
     for axes in (left, right):
         axes.grid(alpha=0.3, axis="y")
-    figure.savefig(RESULTS / "multitask.png", dpi=110)
+    figure.savefig(RESULTS / f"{name}.png", dpi=110)
 
 
 def main() -> None:
     """Read, aggregate, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", default="multitask")
     parser.add_argument("--arm", nargs=2, action="append", metavar=("LABEL", "GLOB"), required=True)
     args = parser.parse_args()
     rows = pd.DataFrame(
@@ -126,9 +127,9 @@ def main() -> None:
         ]
     )
     summary = aggregate(rows)
-    rows.to_csv(RESULTS / "multitask.csv", index=False)
-    summary.to_csv(RESULTS / "multitask_iqm.csv", index=False)
-    draw(rows, summary)
+    rows.to_csv(RESULTS / f"{args.name}.csv", index=False)
+    summary.to_csv(RESULTS / f"{args.name}_iqm.csv", index=False)
+    draw(args.name, rows, summary)
     print(rows.pivot_table(index="task", columns="arm", values="last").round(1).to_string())
     print(summary.to_string())
 
