@@ -68,12 +68,15 @@ class Plan:
 class Pruning(BaseCallback):
     """Reports the returns of the training episodes, and stops a trial that falls behind.
 
-    It also stops in a process whose parent, which shares out the trials, was killed.
+    It also stops after a signal to the study, and in a process whose parent, which shares out the
+    trials, was killed.
     """
 
-    def __init__(self, trial: optuna.Trial, n_timesteps: int, n_evaluations: int) -> None:
+    def __init__(
+        self, trial: optuna.Trial, signals: StopOnSignals, n_timesteps: int, n_evaluations: int
+    ) -> None:
         super().__init__()
-        self.trial, self.every = trial, n_timesteps / n_evaluations
+        self.trial, self.signals, self.every = trial, signals, n_timesteps / n_evaluations
         self.reports, self.pruned = 0, False
 
     def _on_step(self) -> bool:
@@ -84,7 +87,7 @@ class Pruning(BaseCallback):
                 self.trial.report(float(np.mean(returns)), self.reports)
                 self.pruned = self.trial.should_prune()
             return not (self.pruned or _is_orphan())
-        return True
+        return not self.signals.received
 
 
 def _is_orphan() -> bool:
@@ -136,9 +139,9 @@ def _pruner(plan: Plan) -> BasePruner:
 def run_trials(plan: Plan, worker: int = 0) -> bool:
     """Run trials until the study has as many as planned; return False after a signal."""
     study = open_study(plan, worker)
-    with StopOnSignals() as signals:  # between trials; each has its own
+    with StopOnSignals() as signals:  # a trial has its own while it trains
         while len(finished(study)) < plan.n_trials:
-            if signals.received or not _run(plan, study, study.ask(plan.space)):
+            if signals.received or not _run(plan, study, study.ask(plan.space), signals):
                 return False
     return True
 
@@ -149,14 +152,14 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return [t for t in trials if t.state.is_finished() and "interrupted" not in t.user_attrs]
 
 
-def _run(plan: Plan, study: optuna.Study, trial: optuna.Trial) -> bool:
+def _run(plan: Plan, study: optuna.Study, trial: optuna.Trial, signals: StopOnSignals) -> bool:
     from rlshare.cli.training import Training
 
     data = tuned(plan.recipe, trial.params)
     args = TrainArgs(**{**asdict(plan.args), "seed": derived_seed(plan.args.seed, trial.number)})
     folder = new_run_folder(plan.folder, args.algo, args.env)
     trial.set_user_attr("run", folder.path.name)
-    pruning = Pruning(trial, args.n_timesteps, plan.n_evaluations)
+    pruning = Pruning(trial, signals, args.n_timesteps, plan.n_evaluations)
     try:
         recipe = parse_recipe(args.algo, args.policy, data, f"trial {trial.number}")
         folder.write(args, recipe)

@@ -275,7 +275,7 @@ def test_stored_routes_hold_for_a_rollout(observation: str) -> None:
         else (data.observations)
     )
     extractor = policy.features_extractor
-    assert torch.equal(selected[-1], extractor.select(policy._preprocessed(x)))
+    assert torch.equal(selected[-1], extractor.select(policy.preprocessed(x)))
 
 
 def NoCallback(model: PPO) -> BaseCallback:  # noqa: N802
