@@ -101,6 +101,15 @@ def test_the_log_has_a_row_every_two_thousand_steps(tmp_path: Path) -> None:
     assert (tmp_path / "curve.png").stat().st_size > 10_000
 
 
+def test_n_step_returns_outlive_a_checkpoint(tmp_path: Path, recwarn: Any) -> None:
+    case = ("dqn", "gbt", "CartPole-v1", ["train_freq:4", "n_steps:3", "learning_starts:40"])
+    run = trained(tmp_path, case)
+    assert main(["train", "--resume", str(run), "-n", "240"]) == 0
+    assert replay_buffer(newest(run)).n_steps == 3
+    assert main(["eval", str(run), "-n", "1"]) == 0
+    assert not [w for w in recwarn if "n_steps" in str(w.message)]
+
+
 def test_a_checkpoint_without_its_buffer_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
