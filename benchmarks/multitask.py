@@ -82,14 +82,15 @@ def draw(name: str, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
     """Draw the returns by task, and the aggregate."""
     arms = list(summary["arm"])
     tasks = list(dict.fromkeys(rows["task"]))
+    width = 0.8 / len(arms)
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(13, 4.5), width_ratios=[3, 1], layout="constrained"
     )
     for i, arm in enumerate(arms):
         of = rows[rows["arm"] == arm]
         means = of.groupby("task")["last"].mean()[tasks]
-        at = np.arange(len(tasks)) + (i - (len(arms) - 1) / 2) * 0.25
-        left.bar(at, means, 0.25, label=arm, color=f"C{i}", alpha=0.7)
+        at = np.arange(len(tasks)) + (i - (len(arms) - 1) / 2) * width
+        left.bar(at, means, width, label=arm, color=f"C{i}", alpha=0.7)
         for x, task in zip(at, tasks, strict=True):
             seeds = of[of["task"] == task]["last"]
             left.plot([x] * len(seeds), seeds, "k.", markersize=3)
@@ -105,7 +106,7 @@ def draw(name: str, rows: pd.DataFrame, summary: pd.DataFrame) -> None:
     left.set_xticks(range(len(tasks)), tasks)
     left.set_ylabel("return, last 20 training episodes")
     left.legend(frameon=False)
-    right.set_xticks(range(len(arms)), [arm.replace(", ", ",\n") for arm in arms])
+    right.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
     right.set_ylabel("interquartile mean of scaled returns, 95 %")
     for axes in (left, right):
         axes.grid(alpha=0.3, axis="y")
