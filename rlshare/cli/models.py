@@ -71,8 +71,8 @@ def read_model(
     Raises:
         UserError: the file holds something else, or its spaces are not the environment's.
     """
-    # As when the agent was made: SB3 stores the class it chose for n-step returns, and then takes it
-    # for one that the user chose, whose n_steps it leaves alone.
+    # As when the agent was made: SB3 stores the class that it chose for n-step returns, and then
+    # takes it for one that the user chose, whose n_steps it leaves alone.
     chosen = {"replay_buffer_class": None}
     try:
         return CLASSES[algo].load(io.BytesIO(data), env=env, device=device, custom_objects=chosen)
