@@ -24,8 +24,9 @@ demo: $(INSTALLED)
 	$(BIN)/rlshare train --algo ppo --policy gbt --env CartPole-v1 --n-timesteps 400000 --seed 1 --log-folder $(DEMO)
 	$(BIN)/rlshare plot $$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1) --output $(DEMO)/learning-curve.png
 
+# A process a core, and in each of them torch on one thread.
 test: $(INSTALLED)
-	$(BIN)/pytest -q tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile tests
 
 # Types are checked in the package as it is installed: agents and envs lie within rlshare there.
 TYPED := build/typed
