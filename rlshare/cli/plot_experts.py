@@ -48,7 +48,7 @@ def _act(
     Returns the selected experts [n, top_k], the task [n] and the reward [n] of every step, and how
     many steps the first episode had.
     """
-    from stable_baselines3.common.preprocessing import preprocess_obs
+    from rlshare.policies.moe import extractor_inputs
 
     model, env = agent.model, agent.env
     env.seed(0)
@@ -56,10 +56,7 @@ def _act(
     experts, tasks, rewards = [], [], []
     ends: list[int] = []
     while len(ends) < max(_EPISODES, extractor.n_tasks):
-        tensors = model.policy.obs_to_tensor(obs)[0]
-        inputs = preprocess_obs(
-            tensors, model.observation_space, normalize_images=model.policy.normalize_images
-        )
+        inputs = extractor_inputs(model.policy, model.policy.obs_to_tensor(obs)[0])
         task = extractor.task(inputs)
         experts.append(extractor.select(inputs)[0].numpy())
         tasks.append(0 if task is None else int(torch.argmax(task[0])))

@@ -200,7 +200,7 @@ def _storage(plan: Plan) -> BaseStorage:
 def complete(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials with a value, best first."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(trials, key=lambda t: -(t.value if t.value is not None else -np.inf))
+    return sorted(trials, key=lambda t: t.values[0], reverse=True)
 
 
 def write_results(plan: Plan, study: optuna.Study) -> Path:

@@ -84,6 +84,17 @@ class _Experts:
         return kwargs
 
 
+def extractor_inputs(policy: BasePolicy, obs: Any) -> Any:
+    """Return observations, arrays or tensors with a row each, as the extractors take them."""
+    tensors = (
+        {key: torch.as_tensor(part, device=policy.device) for key, part in obs.items()}
+        if isinstance(obs, dict)
+        else torch.as_tensor(obs, device=policy.device)
+    )
+    space = policy.observation_space
+    return preprocess_obs(tensors, space, normalize_images=policy.normalize_images)
+
+
 def expert_layers(policy: BasePolicy) -> Iterator[tuple[str, MoEExtractor]]:
     """Yield the names and extractors of a policy that learn, without those of target networks.
 
@@ -193,26 +204,17 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             )
             return found
         self._hold(obs.rollout)  # type: ignore[union-attr]
-        inputs = self.preprocessed(obs)
+        inputs = extractor_inputs(self, obs)
         features = [
             extractor(inputs, self._routes[name][rows]) for name, extractor in expert_layers(self)
         ]
         return features[0] if self.share_features_extractor else (features[0], features[1])
 
-    def preprocessed(self, obs: PyTorchObs) -> Any:
-        """Return observations as the features extractors take them."""
-        return preprocess_obs(obs, self.observation_space, normalize_images=self.normalize_images)
-
     def _hold(self, rollout: Any) -> None:
         """Select the experts of all rows of a rollout that is new, before it is learnt from."""
         if rollout is self._rollout:
             return
-        obs = (
-            {key: torch.as_tensor(part, device=self.device) for key, part in rollout.items()}
-            if isinstance(rollout, dict)
-            else torch.as_tensor(rollout, device=self.device)
-        )
-        inputs = self.preprocessed(obs)
+        inputs = extractor_inputs(self, rollout)
         self._routes = {name: layer.select(inputs) for name, layer in expert_layers(self)}
         self._rollout = rollout
 

@@ -10,12 +10,11 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Figure, TensorBoardOutputFormat
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import preprocess_obs
 from torch import Tensor
 
 from rlshare.moe import Telemetry
 from rlshare.moe.telemetry import DEAD_SHARE
-from rlshare.policies.moe import expert_layers
+from rlshare.policies.moe import expert_layers, extractor_inputs
 from rlshare.policies.moe_extractor import MoEExtractor
 
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")  # which cannot hold a histogram
@@ -96,7 +95,8 @@ class MoECallback(BaseCallback):
     def _draw(self, steps: "RecentSteps") -> None:
         from rlshare.policies.moe_figures import draw_routing, task_names, use_by_task
 
-        rows, episode = self._preprocessed(steps.recent()), self._preprocessed(steps.episode())
+        policy = self.model.policy
+        rows, episode = (extractor_inputs(policy, s) for s in (steps.recent(), steps.episode()))
         for name, extractor in self._layers.items():
             n_tasks, n_experts = max(1, extractor.n_tasks), extractor.experts.n_experts
             tasks = extractor.task(rows)
@@ -126,17 +126,7 @@ class MoECallback(BaseCallback):
             return array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:]
 
         rows = {k: last(v) for k, v in stored.items()} if isinstance(stored, dict) else last(stored)
-        return self._preprocessed(rows)
-
-    def _preprocessed(self, rows: Any) -> Any:
-        device, policy = self.model.device, self.model.policy
-        tensors = (
-            {k: torch.as_tensor(v, device=device) for k, v in rows.items()}
-            if isinstance(rows, dict)
-            else torch.as_tensor(rows, device=device)
-        )
-        space = self.model.observation_space
-        return preprocess_obs(tensors, space, normalize_images=policy.normalize_images)
+        return extractor_inputs(model.policy, rows)
 
 
 class RecentSteps:

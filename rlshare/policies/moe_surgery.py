@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rlshare.moe import MoELayer
-from rlshare.policies.moe import MoEPolicy
+from rlshare.policies.moe import MoEPolicy, extractor_inputs
 from rlshare.policies.moe_extractor import MoEExtractor
 
 _WEIGHTS = ("w1", "b1", "w2", "b2")
@@ -69,7 +69,7 @@ def prune(policy: MoEPolicy, observations: Any, n_experts: int) -> MoEPolicy:
         raise ValueError("prune needs experts that rows are sent to, got gate='merge'")
     if not 1 <= n_experts < layers[0].n_experts:
         raise ValueError(f"n_experts must be in [1, {layers[0].n_experts}), got {n_experts}")
-    inputs = policy.preprocessed(policy.obs_to_tensor(observations)[0])
+    inputs = extractor_inputs(policy, policy.obs_to_tensor(observations)[0])
     top_k = min(layers[0].top_k, n_experts)
     made = rebuilt(policy, {**policy.moe, "n_experts": n_experts, "top_k": top_k})
     for own, other in zip(extractors(made), extractors(policy), strict=True):

@@ -29,7 +29,7 @@ from rlshare.policies import (
     ResetDeadExperts,
     TreeRolloutBuffer,
 )
-from rlshare.policies.moe import expert_layers
+from rlshare.policies.moe import expert_layers, extractor_inputs
 from rlshare.policies.moe_callbacks import RecentSteps
 from rlshare.policies.moe_figures import use_by_task
 
@@ -275,7 +275,7 @@ def test_stored_routes_hold_for_a_rollout(observation: str) -> None:
         else (data.observations)
     )
     extractor = policy.features_extractor
-    assert torch.equal(selected[-1], extractor.select(policy.preprocessed(x)))
+    assert torch.equal(selected[-1], extractor.select(extractor_inputs(policy, x)))
 
 
 def NoCallback(model: PPO) -> BaseCallback:  # noqa: N802
