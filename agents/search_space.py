@@ -68,10 +68,16 @@ _ALGORITHMS: dict[str, Space] = {
     "sac": {**_REPLAY, **_TARGETS},
     "td3": {**_REPLAY, **_TARGETS, "noise_std": FloatDistribution(0.05, 0.5)},
 }
-_TREE: Space = {"policy_kwargs.tree.max_depth": IntDistribution(2, 6)}
+_TREE: Space = {
+    "policy_kwargs.tree.max_depth": IntDistribution(2, 6),
+    "policy_kwargs.tree.grow_policy": _one_of("oblivious", "greedy"),
+}
 _ACTOR: Space = {"policy_kwargs.policy_lr": _log(1e-3, 0.5), **_TREE}
+# of trees a constant one has no effect, and one that falls takes their own rates with it
+_FALLING: Space = {"learning_rate": _one_of("0.0003", "{linear: [0.0003, 0.0]}")}
 _ACTOR_CRITIC: Space = {
     **_ACTOR,
+    **_FALLING,
     "policy_kwargs.value_lr": _log(1e-3, 0.2),
     "policy_kwargs.shared": _one_of(False, True),
     "vf_coef": FloatDistribution(0.2, 1.0),
@@ -116,6 +122,24 @@ def search_space(algo: str, policy: str, continuous: bool) -> Space:
     """
     recipe_class(algo, policy)
     return {**_ALGORITHMS[algo], **_of_policy(algo, policy, continuous)}
+
+
+def first_trial(settings: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Return the values that a recipe's plain data has already, where the space holds them."""
+    values = {key: _values_at(settings, key, within) for key, within in space.items()}
+    return {key: found[0] for key, found in values.items() if found}
+
+
+def _values_at(settings: dict[str, Any], key: str, within: BaseDistribution) -> list[Any]:
+    value: Any = settings
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(within, CategoricalDistribution):
+        return [choice for choice in within.choices if _plain(choice) == value]
+    inside = isinstance(within, FloatDistribution | IntDistribution) and (
+        isinstance(value, int | float) and within.low <= value <= within.high
+    )
+    return [value] if inside else []
 
 
 def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

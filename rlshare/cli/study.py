@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rlshare.agents import parse_recipe
-from rlshare.agents.search_space import Space, search_space, tuned
+from rlshare.agents.search_space import Space, first_trial, search_space, tuned
 from rlshare.cli.callbacks import derived_seed
 from rlshare.cli.errors import UserError, user_errors
 from rlshare.cli.interrupt import StopOnSignals
@@ -113,6 +113,7 @@ def open_study(plan: Plan, worker: int = 0) -> optuna.Study:
     before = study.user_attrs.get("plan")
     if before is None:
         study.set_user_attr("plan", plan.identity())
+        study.enqueue_trial(first_trial(plan.recipe, plan.space))
     elif before != plan.identity():
         odd = ", ".join(key for key, value in plan.identity().items() if before.get(key) != value)
         raise UserError(

@@ -73,8 +73,9 @@ def tune(
 ) -> int:
     """Search for the settings of a recipe with optuna.
 
-    A trial is a training; its value is the mean return of its last 100 training episodes. The same
-    command goes on with a study that was stopped. best.yml is a recipe for train --conf-file.
+    A trial is a training; its value is the mean return of its last 100 training episodes. The first
+    has the recipe's own settings, as far as they are within what is searched. The same command goes
+    on with a study that was stopped. best.yml is a recipe for train --conf-file.
     """
     try:
         import optuna  # noqa: F401

@@ -15,7 +15,7 @@ import yaml
 from command import RLSHARE, refuses, rlshare, succeeds
 
 from rlshare.agents import ALGORITHMS, POLICIES, load_recipe, parse_recipe
-from rlshare.agents.search_space import search_space, tuned
+from rlshare.agents.search_space import first_trial, search_space, tuned
 
 STUDY = Path("logs/tune/ppo_gbt_CartPole-v1")
 # small and quick, and what is left to search is enough
@@ -34,7 +34,9 @@ def test_a_study_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     first = trials(tmp_path)
     assert [row["state"] for row in first] == ["complete"] * 2
     assert "n_steps" not in first[0]
-    assert "policy_kwargs.policy_lr" in first[0]
+    own = load_recipe("ppo", "gbt", "CartPole-v1").to_data()
+    assert float(first[0]["policy_kwargs.policy_lr"]) == own["policy_kwargs"]["policy_lr"]
+    assert float(first[1]["policy_kwargs.policy_lr"]) != own["policy_kwargs"]["policy_lr"]
     out = succeeds("tune", *TINY, "--n-trials", "3", "--n-startup-trials", "2", cwd=tmp_path)
     assert "2 of them done" in out
     rows = trials(tmp_path)
@@ -124,6 +126,19 @@ def test_a_missing_optuna_is_named(tmp_path: Path) -> None:
     )
     assert found.returncode == 2
     assert "pip install 'rlshare[tune]'" in found.stderr
+
+
+def test_the_first_trial_is_the_recipe_where_the_space_holds_it() -> None:
+    space = search_space("ppo", "gbt", continuous=True)
+    base = load_recipe("ppo", "gbt", "Pendulum-v1").to_data()
+    values = first_trial(base, space)
+    assert values["policy_kwargs.policy_lr"] == base["policy_kwargs"]["policy_lr"]
+    assert values["n_epochs"] == base["n_epochs"]
+    assert "gamma" not in values  # .915, none of the choices
+    assert "ent_coef" not in values  # 0, below the range
+    assert tuned({**base, "vf_coef": 0.436}, values) == {**base, "vf_coef": 0.436}  # three digits
+    layers = {**base, "learning_rate": {"linear": [0.0003, 0.0]}}
+    assert first_trial(layers, space)["learning_rate"] == "{linear: [0.0003, 0.0]}"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
