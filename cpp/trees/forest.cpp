@@ -28,8 +28,8 @@ std::size_t bytes(const std::vector<T>& v) {
   return v.capacity() * sizeof(T);
 }
 
-constexpr std::size_t kTreesPerPass = 1024;   // their leaf tables stay in the second-level cache
-constexpr std::size_t kThreadsFrom = 200000;  // (row, tree) pairs below which threads cost more
+constexpr std::size_t kPassBytes = 512 << 10;  // leaf tables that stay in the second-level cache
+constexpr std::size_t kThreadsFrom = 200000;   // (row, tree) pairs below which threads cost more
 
 }  // namespace
 
@@ -158,6 +158,9 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
   const std::size_t n_blocks = (n_rows + kBlockRows - 1) / kBlockRows;
   if (n_rows * (end - begin) < kThreadsFrom) n_threads = 1;
   const std::size_t n_parts = std::min(n_threads, n_blocks);
+  const std::size_t tree_bytes = n_leaf_floats() * sizeof(float) / n_trees();
+  const std::size_t pass =
+      std::max<std::size_t>(kPassBytes / std::max<std::size_t>(tree_bytes, 1), 16);
   parallel_for(n_parts, n_threads, [&](std::size_t part) {
     const std::size_t first = n_blocks * part / n_parts, last = n_blocks * (part + 1) / n_parts;
     std::vector<float> x((last - first) * kBlockRows * d, 0.f);
@@ -168,10 +171,10 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
       for (std::size_t f = 0; f < d; ++f) x[(block * d + f) * kBlockRows + r] = X[i * d + f];
       std::copy_n(out + i * D, D, acc.data() + (i - row_begin) * width);
     }
-    for (std::size_t t = begin; t < end; t += kTreesPerPass)
+    for (std::size_t t = begin; t < end; t += pass)
       for (std::size_t i = row_begin; i < row_end; i += kBlockRows)
         add_block(x.data() + (i - row_begin) * d, std::min(kBlockRows, row_end - i), t,
-                  std::min(t + kTreesPerPass, end), weights, acc.data() + (i - row_begin) * width);
+                  std::min(t + pass, end), weights, acc.data() + (i - row_begin) * width);
     for (std::size_t i = row_begin; i < row_end; ++i)
       std::copy_n(acc.data() + (i - row_begin) * width, D, out + i * D);
   });

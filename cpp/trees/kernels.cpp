@@ -253,6 +253,9 @@ inline void add_leaf(float* acc, const float* leaf, std::size_t fours, float wei
 
 constexpr std::size_t kGroup = 16;   // rows whose leaf is searched together
 constexpr std::size_t kFewRows = 4;  // up to here searching row by row is faster
+// Bytes of a tree's leaf table from which its leaves are asked for beforehand: the processor
+// foresees what is needed of small tables, and waits for each of the leaves that lie far apart.
+constexpr std::size_t kLargeTable = 512;
 
 void find_leaves(const ObliviousView& view, const Test* tests, std::size_t depth, const float* x,
                  std::uint32_t* index) {
@@ -367,30 +370,50 @@ void oblivious_row(const ObliviousView& view, const float* x, std::size_t begin,
   for (std::size_t c = 0; c < kFours; ++c) *reinterpret_cast<Float4*>(acc + 4 * c) = sum[c];
 }
 
+// kAhead trees' leaves are asked for before the first is added.
+template <std::size_t kFours, bool kWeighted, std::size_t kAhead>
+void oblivious_block(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
+                     std::size_t end, float* acc) {
+  const std::size_t fours = (view.n_outputs + 3) / 4;
+  const std::size_t width = 4 * (kFours ? kFours : fours);
+  for (std::size_t t0 = begin; t0 < end; t0 += kAhead) {
+    const std::size_t t1 = end - t0 < kAhead ? end : t0 + kAhead;
+    for (std::size_t r0 = 0; r0 < rows; r0 += kGroup) {
+      const std::size_t last = rows - r0 < kGroup ? rows : r0 + kGroup;
+      std::uint32_t index[kAhead][kGroup] = {};
+      for (std::size_t t = t0; t < t1; ++t) {
+        std::uint32_t* found = index[t - t0];
+        find_leaves(view, view.tests + view.test_begin[t], view.depth[t], x + r0, found);
+        if (kAhead == 1) continue;
+        for (std::size_t r = r0; r < last; ++r)
+          __builtin_prefetch(view.leaves + view.leaf_begin[t] + found[r - r0] * view.n_outputs);
+      }
+      for (std::size_t t = t0; t < t1; ++t) {
+        const float* leaves = view.leaves + view.leaf_begin[t];
+        const float weight = kWeighted ? view.weights[t] : 1.f;
+        for (std::size_t r = r0; r < last; ++r)
+          add_leaf<kFours, kWeighted>(
+              acc + r * width, leaves + index[t - t0][r - r0] * view.n_outputs, fours, weight);
+      }
+    }
+  }
+}
+
 template <std::size_t kFours, bool kWeighted>
 void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
                std::size_t end, float* acc) {
-  const std::size_t fours = (view.n_outputs + 3) / 4;
-  const std::size_t width = 4 * (kFours ? kFours : fours);
   if (!kWeighted && !view.any_categorical && rows <= kFewRows) {
+    const std::size_t width = 4 * (kFours ? kFours : (view.n_outputs + 3) / 4);
     const auto one =
         view.n_features <= 32 ? oblivious_row<kFours, true> : oblivious_row<kFours, false>;
     for (std::size_t r = 0; r < rows; ++r) one(view, x + r, begin, end, acc + r * width);
     return;
   }
-  for (std::size_t t = begin; t < end; ++t) {
-    const Test* tests = view.tests + view.test_begin[t];
-    const float* leaves = view.leaves + view.leaf_begin[t];
-    const float weight = kWeighted ? view.weights[t] : 1.f;
-    for (std::size_t r0 = 0; r0 < rows; r0 += kGroup) {
-      const std::size_t last = rows - r0 < kGroup ? rows - r0 : kGroup;
-      std::uint32_t index[kGroup] = {};
-      find_leaves(view, tests, view.depth[t], x + r0, index);
-      for (std::size_t r = 0; r < last; ++r)
-        add_leaf<kFours, kWeighted>(acc + (r0 + r) * width, leaves + index[r] * view.n_outputs,
-                                    fours, weight);
-    }
-  }
+  const std::size_t n_floats = view.leaf_begin[end - 1] - view.leaf_begin[begin];
+  if (n_floats * sizeof(float) > (end - begin) * kLargeTable)
+    oblivious_block<kFours, kWeighted, 8>(view, x, rows, begin, end, acc);
+  else
+    oblivious_block<kFours, kWeighted, 1>(view, x, rows, begin, end, acc);
 }
 
 void predict_oblivious(const ObliviousView& view, const float* x, std::size_t rows,
