@@ -5,7 +5,8 @@
 The returns are those of the last 100 training episodes and of the final policy's 100 evaluation
 episodes. The step at which a threshold is first held is the first at which the mean of the last
 100 training episodes reached it. Steps per second are those between 50k and 150k, of the last
-tenth of the run, and of the whole run, updates included.
+tenth of the run, and of the whole run, updates included. The curve is the mean return of the
+episodes that ended in each fortieth of the run; panels.py draws it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from numpy.typing import NDArray
 RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Acrobot-v1": -100.0}
 LAST = 100  # episodes
+WINDOWS = 40  # of a curve
+LONG = ("curve", "date", "cpu_cores", "machine", "versions", "command")  # not worth a screen
 RLSHARE = str(Path(sys.executable).with_name("rlshare"))
 
 
@@ -61,6 +64,12 @@ class Episodes:
     def last_mean(self) -> float:
         """Return the mean return of the last episodes."""
         return float(self.returns[-LAST:].mean())
+
+    def curve(self, n_timesteps: int) -> list[float]:
+        """Return the mean return of the episodes of each window; NaN where none ended."""
+        window = np.minimum(self.end_step * WINDOWS // n_timesteps, WINDOWS - 1)
+        means = pd.Series(self.returns).groupby(window).mean().reindex(range(WINDOWS))
+        return [float(mean) for mean in means]
 
     def first_held(self, threshold: float | None) -> int | None:
         """Return the step at which the mean of the last episodes first reached the threshold."""
@@ -125,6 +134,7 @@ def row_of(args: argparse.Namespace, policy: str, seed: int, run: Path) -> dict[
         "steps_per_s_at_end": round(episodes.steps_per_second(0.9 * steps, steps)),
         "steps_per_s": round(report["results"]["steps_per_second"]),
         "n_trees": int(trees.iloc[-1]) if len(trees) else "",
+        "curve": " ".join(f"{mean:.4g}" for mean in episodes.curve(steps)),
         "date": date.today().isoformat(),
         "cpu_cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -171,7 +181,7 @@ def main() -> None:
             run = train(args, policy, seed)
             row = row_of(args, policy, seed, run)
             store(row, args.output)
-            print({k: row[k] for k in list(row)[:14]}, flush=True)
+            print({k: v for k, v in row.items() if k not in LONG}, flush=True)
 
 
 if __name__ == "__main__":
