@@ -69,7 +69,8 @@ _ALGORITHMS: dict[str, Space] = {
     "td3": {**_REPLAY, **_TARGETS, "noise_std": FloatDistribution(0.05, 0.5)},
 }
 _TREE: Space = {
-    "policy_kwargs.tree.max_depth": IntDistribution(2, 6),
+    "policy_kwargs.tree.max_depth": IntDistribution(2, 8),
+    "policy_kwargs.tree.min_samples_leaf": _one_of(0, 4, 8, 16, 32, 64),
     "policy_kwargs.tree.grow_policy": _one_of("oblivious", "greedy"),
 }
 _ACTOR: Space = {"policy_kwargs.policy_lr": _log(1e-3, 0.5), **_TREE}
@@ -91,16 +92,20 @@ _EXPERTS: Space = {
 }
 # strings are YAML, as on the command line
 _LAYERS: Space = {"policy_kwargs.net_arch": _one_of("[64, 64]", "[128, 128]", "[256, 256]")}
-_LOG_STD: Space = {"policy_kwargs.log_std_init": FloatDistribution(-2.5, 0.0)}
-_LOG_STD_RATE: Space = {"policy_kwargs.log_std_lr": _log(1e-4, 1e-2)}
+_LOG_STD: Space = {"policy_kwargs.log_std_init": FloatDistribution(-2.0, 0.0)}
+_MEANS: Space = {
+    "policy_kwargs.policy_lr": _log(3e-4, 0.05),  # the gradient is divided by the deviation
+    "policy_kwargs.log_std_lr": _log(1e-4, 1e-2),
+    **_LOG_STD,
+}
 _ACTOR_CRITIC_ALGORITHMS = ("ppo", "a2c", "awr")
 
 
 def _of_policy(algo: str, policy: str, continuous: bool) -> Space:
     if algo in _ACTOR_CRITIC_ALGORITHMS:
-        std = _LOG_STD if continuous else {}
         if policy == "gbt":
-            return {**_ACTOR_CRITIC, **std, **(_LOG_STD_RATE if continuous else {})}
+            return {**_ACTOR_CRITIC, **(_MEANS if continuous else {})}
+        std = _LOG_STD if continuous else {}
         experts = {**_EXPERTS, "policy_kwargs.value_lr_scale": _one_of(0.5, 1.0, 2.0)}
         return {**_CLIPPED, **(experts if policy == "moe" else _LAYERS), **std}
     if policy == "gbt":
