@@ -10,49 +10,74 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-# Mean return of the last 100 training episodes, PPO, 5 seeds: arXiv 2407.08250.
+# Mean return of the last 100 training episodes, 5 seeds: arXiv 2407.08250. Trees by algorithm, then
+# networks with PPO.
 PAPER = {
-    "CartPole-v1": 500.0,
-    "Acrobot-v1": -87.8,
-    "LunarLander-v3": 248.7,
-    "MountainCar-v0": -110.6,
-    "MountainCarContinuous-v0": 89.4,
-    "Pendulum-v1": -246.9,
+    "CartPole-v1": {"ppo": "500", "a2c": "500", "awr": "498", "mlp": "500"},
+    "Acrobot-v1": {"ppo": "-87.8", "a2c": "-90.7", "awr": "-118", "mlp": "-74.8"},
+    "LunarLander-v3": {"ppo": "248.7", "a2c": "47.9", "awr": "76", "mlp": "261.7"},
+    "MountainCar-v0": {"ppo": "-110.6", "a2c": "-124", "awr": "-147", "mlp": "-115.5"},
+    "MountainCarContinuous-v0": {"ppo": "89.4", "a2c": "93.2", "awr": "44", "mlp": "85.8"},
+    "Pendulum-v1": {"ppo": "-246.9", "a2c": "-539", "awr": "-1258", "mlp": "-249.3"},
+    "MiniGrid-DoorKey-5x5-v0": {"ppo": ".96", "mlp": ".78"},
+    "MiniGrid-GoToDoor-5x5-v0": {"ppo": ".96", "mlp": ".60"},
+    "MiniGrid-Unlock-v0": {"ppo": ".97", "mlp": ".97"},
+    "MiniGrid-RedBlueDoors-6x6-v0": {"ppo": ".88", "mlp": ".17"},
 }
+CLASSIC = [env for env in PAPER if not env.startswith("MiniGrid")]
 
 
 def with_spread(values: pd.Series) -> str:
     """Return the mean, and the standard deviation where there is more than one value."""
-    mean = f"{values.mean():.0f}" if abs(values.mean()) >= 1000 else f"{values.mean():.1f}"
-    return f"{mean} ± {values.std():.1f}" if len(values) > 1 else mean
+    digits = 0 if abs(values.mean()) >= 1000 else 1 if abs(values.mean()) >= 2 else 2
+    spread = f" ± {values.std():.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
 
 
-def learning_table(results: pd.DataFrame) -> list[str]:
-    """Return a Markdown table, one row for each environment, policy and setting."""
+def longest(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFrame:
+    """Return the rows of the longest runs."""
+    rows = results.query("env == @env and algo == @algo and policy == @policy")
+    return rows[rows["n_timesteps"] == rows["n_timesteps"].max()]
+
+
+def returns(results: pd.DataFrame, env: str, algo: str, policy: str) -> str:
+    """Return what the seeds of a recipe came to, how many, and their steps if not 1M."""
+    rows = longest(results, env, algo, policy)
+    if rows.empty:
+        return ""
+    steps = rows["n_timesteps"].iloc[0]
+    length = "" if steps == 1_000_000 else f", {steps / 1e6:g}M"
+    return f"{with_spread(rows['train_return_last_100'])} ({len(rows)}{length})"
+
+
+def classic_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table of the trees, one row an environment, the paper's beside each."""
     lines = [
-        "| environment | policy | steps | seeds | last 100 training episodes | final policy "
-        "| GBRL's paper | steps/s at 100k | at the end |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| environment | PPO | paper | A2C | paper | AWR | paper |",
+        "|---|---|---|---|---|---|---|",
     ]
-    order = {env: i for i, env in enumerate(dict.fromkeys([*PAPER, *results["env"]]))}
-    results = results.assign(order=results["env"].map(order), own=results["settings"] != "recipe")
-    results = results.sort_values(["order", "policy", "own"], kind="stable")
-    keys = ["env", "n_timesteps", "policy", "settings"]
-    for (env, steps, policy, settings), rows in results.groupby(keys, sort=False):
-        name = {"gbt": "**GBTPolicy**", "mlp": "MlpPolicy"}[policy]
-        if settings != "recipe":
-            name += f" `{settings.removeprefix('--hyperparams ')}`"
-        paper = PAPER.get(env, "") if policy == "gbt" else ""
-        cells = [env, name, f"{steps:,}", len(rows)]
-        cells += [with_spread(rows[c]) for c in ("train_return_last_100", "final_policy_return")]
-        cells += [paper, rate(rows["steps_per_s_at_100k"]), rate(rows["steps_per_s_at_end"])]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for env in CLASSIC:
+        cells = [env]
+        for algo in ("ppo", "a2c", "awr"):
+            found = returns(results, env, algo, "gbt")
+            cells += [f"**{found}**" if found else "", PAPER[env][algo]]
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def rate(values: pd.Series) -> str:
-    """Return the median; nothing where a run was too short to have one."""
-    return "" if values.isna().all() else f"{values.median():,.0f}"
+def policies_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table of PPO's trees beside its networks, one row an environment."""
+    lines = [
+        "| environment | GBTPolicy | MlpPolicy | paper's trees | paper's networks |",
+        "|---|---|---|---|---|",
+    ]
+    both = results[(results["algo"] == "ppo") & ~results["env"].isin(CLASSIC)]
+    for env in sorted(both["env"].unique(), key=lambda env: ([*PAPER, env].index(env), env)):
+        trees, networks = (returns(both, env, "ppo", policy) for policy in ("gbt", "mlp"))
+        paper = PAPER.get(env, {})
+        cells = [env, f"**{trees}**" if trees else "", networks]
+        lines.append("| " + " | ".join([*cells, paper.get("ppo", ""), paper.get("mlp", "")]) + " |")
+    return lines
 
 
 PEERS = {"gbrl": "gbrl", "xgboost": "xgboost", "lightgbm_one_output": "lightgbm, one output"}
@@ -116,8 +141,10 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if it would")
     args = parser.parse_args()
     old = README.read_text(encoding="utf-8")
-    learning = learning_table(pd.read_csv(HERE / "results" / "learning.csv"))
-    new = fill(old, "learning", learning)
+    learning = pd.read_csv(HERE / "results" / "learning.csv")
+    recipes = learning[learning["settings"] == "recipe"]
+    new = fill(old, "classic", classic_table(recipes))
+    new = fill(new, "policies", policies_table(recipes))
     new = fill(new, "speed", speed_table(pd.read_csv(HERE / "results" / "trees.csv")))
     new = fill(new, "moe", moe_table(pd.read_csv(HERE / "results" / "moe.csv")))
     if args.check and new != old:
