@@ -1,9 +1,9 @@
 """Draw the learning curves of results/learning.csv, a panel an environment.
 
-    python benchmarks/panels.py --name classic --env CartPole-v1 Acrobot-v1 ...
+    python benchmarks/panels.py --name mujoco --env Hopper-v5 HalfCheetah-v5 Walker2d-v5
 
 A line is the mean over the seeds, the band their standard deviation; the dashed lines are what the
-paper's trees come to, by the algorithm's colour. Writes results/NAME.png.
+paper reports for the line of their colour. Writes results/NAME.png.
 """
 
 from __future__ import annotations
