@@ -4,6 +4,12 @@
 
 #include <utility>
 
+#if defined(__FMA__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #define RLSHARE_CONCAT_(a, b) a##b
 #define RLSHARE_CONCAT(a, b) RLSHARE_CONCAT_(a, b)
 #define RLSHARE_INLINE inline __attribute__((always_inline))
@@ -26,6 +32,20 @@ typedef std::int32_t Integers __attribute__((vector_size(4 * kLanes)));
 
 RLSHARE_INLINE Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 RLSHARE_INLINE void store(float* to, Vector v) { *reinterpret_cast<Unaligned*>(to) = v; }
+
+// sum + a * b, fused where the machine can. A compiler that may contract by itself does so in one
+// tile and not in the next, and then a row's result depends on its batch (seen with GCC 13).
+RLSHARE_INLINE Vector multiply_add(Vector a, float b, Vector sum) {
+#if defined(__AVX512F__)
+  return (Vector)_mm512_fmadd_ps((__m512)a, _mm512_set1_ps(b), (__m512)sum);
+#elif defined(__FMA__)
+  return (Vector)_mm256_fmadd_ps((__m256)a, _mm256_set1_ps(b), (__m256)sum);
+#elif defined(__aarch64__)
+  return (Vector)vfmaq_n_f32((float32x4_t)sum, (float32x4_t)a, b);
+#else
+  return sum + a * b;
+#endif
+}
 
 // The first `lanes` lanes; the others are 0.
 RLSHARE_INLINE Vector load(const float* from, std::size_t lanes) {
@@ -100,7 +120,8 @@ struct Tile {
     for (std::size_t r = 0; r < kRows; ++r) {
       const float factor = a(r);
 #pragma GCC unroll 8
-      for (std::size_t c = 0; c < kColumns; ++c) sums[r][c] += columns[c] * factor;
+      for (std::size_t c = 0; c < kColumns; ++c)
+        sums[r][c] = multiply_add(columns[c], factor, sums[r][c]);
     }
   }
 

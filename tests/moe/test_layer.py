@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from rlshare import _core
 from rlshare.moe import MoELayer, reference
-from rlshare.trees import force_isa
+from rlshare.trees import force_isa, supported_isas
 
 N, D, HIDDEN, E, TASKS = 37, 19, 23, 4, 3
 SETTINGS = list(
@@ -178,14 +178,19 @@ def test_minimising_the_balance_alone_spreads_the_rows(balance: str, least: floa
     assert marginal_entropy() > least * np.log(E)
 
 
+@pytest.mark.parametrize("isa", supported_isas())
 @pytest.mark.parametrize("gate", ["softmax_topk", "sigmoid_bias"])
-def test_a_row_does_not_depend_on_its_batch_or_the_threads(gate: str) -> None:
+def test_a_row_does_not_depend_on_its_batch_or_the_threads(
+    gate: str, isa: str, request: pytest.FixtureRequest
+) -> None:
+    force_isa(isa)
+    request.addfinalizer(lambda: force_isa(None))
     torch.manual_seed(0)
     made = MoELayer(96, 80, n_experts=6, top_k=3, gate=gate)
     x, d_y = torch.randn(300, 96), torch.randn(300, 96)
     with torch.no_grad():
         together = made(x)
-        for size in (1, 2, 7, 50):
+        for size in (1, 2, 7, 13, 25, 50):
             assert torch.equal(made(x[100 : 100 + size]), together[100 : 100 + size])
     threads = torch.get_num_threads()
     found = []

@@ -81,7 +81,7 @@ def test_trains_saves_loads_and_goes_on(name: str, shared: bool, tmp_path: Path)
     assert np.array_equal(loaded.predict(observations, deterministic=True)[0], actions)
     loaded.learn(64, reset_num_timesteps=False)
     model.policy.save(tmp_path / "policy.pt")
-    policy = type(model.policy).load(tmp_path / "policy.pt")
+    policy = type(model.policy).load(tmp_path / "policy.pt", device="cpu")
     assert np.array_equal(policy.predict(observations, deterministic=True)[0], actions)
     expected = {
         "DQN": ["q_net"],
