@@ -70,7 +70,7 @@ _ALGORITHMS: dict[str, Space] = {
 }
 _TREE: Space = {
     "policy_kwargs.tree.max_depth": IntDistribution(2, 8),
-    "policy_kwargs.tree.min_samples_leaf": _one_of(0, 4, 8, 16, 32, 64),
+    "policy_kwargs.tree.min_samples_leaf": _one_of(0, 4, 8, 16, 32, 64, 96, 128),
     "policy_kwargs.tree.grow_policy": _one_of("oblivious", "greedy"),
 }
 _ACTOR: Space = {"policy_kwargs.policy_lr": _log(1e-3, 0.5), **_TREE}
