@@ -4,14 +4,14 @@
 
 #include <utility>
 
+#include "../common/per_isa.h"
+
 #if defined(__FMA__)
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
-#define RLSHARE_CONCAT_(a, b) a##b
-#define RLSHARE_CONCAT(a, b) RLSHARE_CONCAT_(a, b)
 #define RLSHARE_INLINE inline __attribute__((always_inline))
 
 namespace rlshare {
@@ -434,8 +434,6 @@ float dot(const float* a, const float* b, std::size_t n) {
 
 }  // namespace
 
-extern const Products RLSHARE_CONCAT(products_, RLSHARE_ISA);
-const Products RLSHARE_CONCAT(products_, RLSHARE_ISA) = {times, times_transpose, transpose_times,
-                                                         backward, dot};
+RLSHARE_DEFINE_TABLE(Products, products) = {times, times_transpose, transpose_times, backward, dot};
 
 }  // namespace rlshare

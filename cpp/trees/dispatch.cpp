@@ -1,25 +1,11 @@
 #include "../common/isa.h"
-#include "kernels.h"
+#include "../common/per_isa.h"
+#include "predict_kernels.h"
+#include "split_kernels.h"
 
 namespace rlshare {
 
-extern const Kernels kernels_scalar;
-#if RLSHARE_X86_KERNELS
-extern const Kernels kernels_avx2;
-extern const Kernels kernels_avx512;
-#endif
-
-const Kernels& kernels() {
-  switch (isa()) {
-#if RLSHARE_X86_KERNELS
-    case Isa::avx2:
-      return kernels_avx2;
-    case Isa::avx512:
-      return kernels_avx512;
-#endif
-    default:
-      return kernels_scalar;
-  }
-}
+RLSHARE_CHOOSE_TABLE(SplitKernels, split_kernels)
+RLSHARE_CHOOSE_TABLE(PredictKernels, predict_kernels)
 
 }  // namespace rlshare

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <mutex>
 
+#include "../common/round_up.h"
 #include "../common/thread_pool.h"
-#include "kernels.h"
 
 namespace rlshare {
 namespace {
@@ -140,13 +140,13 @@ void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std:
                                 n_features(),
                                 n_outputs(),
                                 any_categorical_};
-    kernels().predict_oblivious(view, x, rows, begin, end, acc);
+    predict_kernels().predict_oblivious(view, x, rows, begin, end, acc);
   } else {
     const GreedyView view = {depth_.data(),  structure_begin_.data(), n_trees(),
                              nodes_.size(),  leaf_begin_.data(),      nodes_.data(),
                              leaves_.data(), categorical_.data(),     weights,
                              n_outputs(),    any_categorical_};
-    kernels().predict_greedy(view, x, rows, begin, end, acc);
+    predict_kernels().predict_greedy(view, x, rows, begin, end, acc);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <shared_mutex>
 #include <vector>
 
-#include "kernels.h"
+#include "predict_kernels.h"
 
 namespace rlshare {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels.h"
+#include "../common/round_up.h"
 
 namespace rlshare {
 namespace {
@@ -98,7 +98,7 @@ void Splitter::sum_other_side(const Channels& channels, std::size_t m, bool cate
 const float* Splitter::score(const FeatureBins& bins, bool categorical, const Channels& channels,
                              const std::uint32_t* rows, std::size_t n, const float* total,
                              const SplitRule& rule) {
-  const Kernels& k = kernels();
+  const SplitKernels& k = split_kernels();
   const std::size_t m = bins.candidates.size(), stride = round_up(m, kScoreLanes);
   hist_.assign(round_up(m + 1, kScoreLanes) * channels.width, 0.f);
   scores_.resize(stride);

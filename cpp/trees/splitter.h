@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "binning.h"
-#include "kernels.h"
+#include "split_kernels.h"
 
 namespace rlshare {
 
