@@ -24,7 +24,7 @@ def _one_of(*values: Any) -> CategoricalDistribution:
     return CategoricalDistribution(values)
 
 
-_GAMMA: Space = {"gamma": _one_of(0.9, 0.95, 0.98, 0.99, 0.995, 0.999)}
+_GAMMA: Space = {"gamma": _one_of(0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)}
 _ON_POLICY: Space = {
     **_GAMMA,
     "gae_lambda": _one_of(0.8, 0.9, 0.92, 0.95, 0.98, 0.99, 1.0),
