@@ -1,6 +1,7 @@
 """Advantage-weighted regression as an algorithm of Stable-Baselines3."""
 
 import io
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -260,7 +261,10 @@ class AWR(OffPolicyAlgorithm):
         """Return min(exp(advantage / beta), w_max) [n]."""
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        weights: FloatArray = np.exp(np.minimum(advantages / self.beta, np.log(self.w_max)))
+        exponents, largest = advantages / self.beta, math.log(self.w_max)
+        # exp(log(w_max)) is not w_max to the last bit, by which clip_fraction knows the clipped ones
+        bounded = np.exp(np.minimum(exponents, largest))
+        weights: FloatArray = np.where(exponents < largest, bounded, self.w_max)
         return weights
 
     def _regress(

@@ -171,6 +171,15 @@ def test_weights_are_cut_off_and_greedier_when_cold() -> None:
     np.testing.assert_allclose(standard, shifted, rtol=1e-5)
 
 
+@pytest.mark.parametrize("w_max", [3.0, 5.0, 20.0])
+def test_clip_fraction_counts_the_weights_that_were_cut_off(w_max: float) -> None:
+    model = agent(beta=0.05, w_max=w_max)
+    model.learn(512)
+    found = model._weights(np.linspace(-1, 1, 101, dtype=np.float32))
+    assert (found >= w_max).sum() == (found > 0.999 * w_max).sum() > 40
+    assert 0 < model.logger.name_to_value["train/clip_fraction"] < 1
+
+
 def test_box_actions_are_stored_as_drawn_and_taken_within_bounds() -> None:
     env = make_vec_env("Pendulum-v1", 2, seed=0)
     model = agent(env=env, policy_kwargs={"log_std_init": 2.0}, train_freq=50)
