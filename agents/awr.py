@@ -262,7 +262,7 @@ class AWR(OffPolicyAlgorithm):
         if self.normalize_advantage:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         exponents, largest = advantages / self.beta, math.log(self.w_max)
-        # exp(log(w_max)) is not w_max to the last bit, by which clip_fraction knows the clipped ones
+        # not w_max to the last bit where clipped, and clip_fraction counts those that are
         bounded = np.exp(np.minimum(exponents, largest))
         weights: FloatArray = np.where(exponents < largest, bounded, self.w_max)
         return weights

@@ -52,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     results = pd.read_csv(RESULTS / "learning.csv")
     rows = results[results["settings"] == "recipe"]
-    n_columns = min(3, len(args.env))
+    n_columns = 2 if len(args.env) == 4 else min(3, len(args.env))
     n_rows = -(-len(args.env) // n_columns)
     size = (4.2 * n_columns, 3.0 * n_rows)
     figure, grid = plt.subplots(
