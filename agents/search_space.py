@@ -150,7 +150,7 @@ def _values_at(settings: dict[str, Any], key: str, within: BaseDistribution) -> 
 def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """Return a recipe's plain data with sampled values in it.
 
-    Numbers have three digits, and batches are not larger than a rollout.
+    Numbers have four digits, and batches are not larger than a rollout.
     """
     found = apply_overrides(settings, {key: _plain(value) for key, value in values.items()})
     if "n_epochs" in found:
@@ -161,4 +161,4 @@ def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
         return yaml.safe_load(value)
-    return float(f"{value:.3g}") if isinstance(value, float) else value
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -136,7 +136,7 @@ def test_the_first_trial_is_the_recipe_where_the_space_holds_it() -> None:
     assert values["n_epochs"] == base["n_epochs"]
     assert "gamma" not in values  # .915, none of the choices
     assert "ent_coef" not in values  # 0, below the range
-    assert tuned({**base, "vf_coef": 0.436}, values) == {**base, "vf_coef": 0.436}  # three digits
+    assert tuned({**base, "vf_coef": 0.436}, values) == {**base, "vf_coef": 0.436}  # four digits
     layers = {**base, "learning_rate": {"linear": [0.0003, 0.0]}}
     assert first_trial(layers, space)["learning_rate"] == "{linear: [0.0003, 0.0]}"
 
