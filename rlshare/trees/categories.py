@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Category = str | int
-Keys = NDArray[np.int64] | list[str | int | None]
+# of n rows and F categorical features: an array [n, F], or a list [n] a feature, None where missing
+Keys = NDArray[np.int64] | list[list[Category | None]]
 _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
@@ -27,7 +29,8 @@ class CategoryEncoder:
         self.n_features = n_features
         self._row = (n_features,)
         self.numbers = {f: {key: i for i, key in enumerate(keys)} for f, keys in categories.items()}
-        self._tables = {f: _Table.of(numbers) for f, numbers in self.numbers.items()}
+        self._numeric = [f for f in range(n_features) if f not in categories]
+        self._table: tuple[list[int], _Table | None] = [], None  # and what it was made of
 
     def categories(self) -> dict[int, list[Category]]:
         """Return each categorical feature's categories in order of their numbers."""
@@ -57,40 +60,47 @@ class CategoryEncoder:
         X = self.as_array(X)
         if not self.numbers:
             return _numeric(X)
-        columns = {f: _column(X[:, f], f) for f in self.numbers}
-        if learn:
-            self._learn(columns)
-        numeric = [f for f in range(self.n_features) if f not in self.numbers]
         out = np.empty(X.shape, np.float32)
-        if numeric:
-            out[:, numeric] = _numeric(X[:, numeric])
-        for f, keys in columns.items():
-            if isinstance(keys, np.ndarray):
-                out[:, f] = self._table(f).look_up(keys)
-                continue
-            number = self.numbers[f].get
-            out[:, f] = [MISSING if key is None else number(key, MISSING) for key in keys]
+        if self._numeric:
+            out[:, self._numeric] = _numeric(X[:, self._numeric])
+        categorical = list(self.numbers)
+        keys = _keys(X[:, categorical], categorical)
+        if learn:
+            self._learn(keys)
+        out[:, categorical] = self._look_up(keys)
         return out
 
-    def _table(self, feature: int) -> _Table:
-        if self._tables[feature].size != len(self.numbers[feature]):
-            self._tables[feature] = _Table.of(self.numbers[feature])
-        return self._tables[feature]
+    def _look_up(self, keys: Keys) -> NDArray[np.float32]:
+        """Return the numbers of keys [n, F], MISSING where there is none."""
+        dictionaries = list(self.numbers.values())
+        if isinstance(keys, np.ndarray):
+            sizes = [len(numbers) for numbers in dictionaries]
+            if self._table[0] != sizes:
+                self._table = sizes, _Table.of(dictionaries)
+            if (table := self._table[1]) is not None:
+                return table.look_up(keys)
+            keys = keys.T.tolist()
+        columns = [
+            [MISSING if key is None else numbers.get(key, MISSING) for key in column]
+            for numbers, column in zip(dictionaries, keys, strict=True)
+        ]
+        return np.array(columns, np.float32).T
 
-    def _learn(self, columns: dict[int, Keys]) -> None:
-        new: dict[int, list[Category]] = {}
-        for f, keys in columns.items():
-            if isinstance(keys, np.ndarray):
-                if len(keys) <= MAX_CATEGORIES_PER_BATCH:  # those that are known are not new
-                    keys = keys[np.isnan(self._table(f).look_up(keys))]
-                keys = keys.tolist()
+    def _learn(self, keys: Keys) -> None:
+        if isinstance(keys, np.ndarray):
+            new = np.ones(keys.shape, bool)
+            if len(keys) <= MAX_CATEGORIES_PER_BATCH:  # those that are known cannot be too many
+                new = np.isnan(self._look_up(keys))
+            keys = [column[chosen].tolist() for column, chosen in zip(keys.T, new.T, strict=True)]
+        unseen: dict[int, list[Category]] = {}
+        for (f, numbers), column in zip(self.numbers.items(), keys, strict=True):
             # dict.fromkeys keeps the order of first appearance.
-            distinct = [key for key in dict.fromkeys(keys) if key is not None]
-            new[f] = [key for key in distinct if key not in self.numbers[f]]
+            distinct = [key for key in dict.fromkeys(column) if key is not None]
+            unseen[f] = [key for key in distinct if key not in numbers]
             _at_most(MAX_CATEGORIES_PER_BATCH, len(distinct), "in one batch", f)
-            _at_most(MAX_CATEGORIES, len(self.numbers[f]) + len(new[f]), "in all", f)
-        for f, unseen in new.items():
-            for key in unseen:
+            _at_most(MAX_CATEGORIES, len(numbers) + len(unseen[f]), "in all", f)
+        for f, new_keys in unseen.items():
+            for key in new_keys:
                 self.numbers[f][key] = len(self.numbers[f])
 
 
@@ -103,27 +113,59 @@ def _at_most(limit: int, count: int, where: str, feature: int) -> None:
 
 
 class _Table(NamedTuple):
-    """A feature's dictionary as arrays: what it has of 64-bit integers, sorted."""
+    """What F dictionaries have of 64-bit integers, K in all, as one sorted array.
 
-    keys: NDArray[np.int64]
-    numbers: NDArray[np.float32]
-    size: int  # of the dictionary
+    The place of a key is its distance from its feature's lowest one, after the ranges of the
+    features before.
+    """
+
+    lowest: NDArray[np.int64]  # [F]
+    width: NDArray[np.uint64]  # [F], highest - lowest + 1; 0: no integers
+    start: NDArray[np.uint64]  # [F], the widths before
+    places: NDArray[np.uint64]  # [K]
+    numbers: NDArray[np.float32]  # [K]
 
     @classmethod
-    def of(cls, numbers: dict[Category, int]) -> _Table:
-        """Return the table of a dictionary, which another thread may be adding to."""
-        known = list(numbers.items())
-        found = sorted((k, i) for k, i in known if isinstance(k, int) and -(2**63) <= k < 2**63)
-        keys = np.array([key for key, _ in found], np.int64)
-        return cls(keys, np.array([i for _, i in found], np.float32), len(known))
+    def of(cls, dictionaries: list[dict[Category, int]]) -> _Table | None:
+        """Return the table of dictionaries, which another thread may be adding to.
+
+        None if their ranges take more than 64 bits.
+        """
+        integers = [
+            sorted(
+                (k, i) for k, i in list(d.items()) if isinstance(k, int) and -(2**63) <= k < 2**63
+            )
+            for d in dictionaries
+        ]
+        lowest = [d[0][0] if d else 0 for d in integers]
+        width = [d[-1][0] - d[0][0] + 1 if d else 0 for d in integers]
+        *start, total = accumulate(width, initial=0)
+        if total >= 2**64:
+            return None
+        return cls(
+            np.array(lowest, np.int64),
+            np.array(width, np.uint64),
+            np.array(start, np.uint64),
+            np.array(
+                [
+                    before + key - low
+                    for d, low, before in zip(integers, lowest, start, strict=True)
+                    for key, _ in d
+                ],
+                np.uint64,
+            ),
+            np.array([number for d in integers for _, number in d], np.float32),
+        )
 
     def look_up(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the numbers of keys [n], MISSING where there is none."""
-        if not len(self.keys):
-            return np.full(len(keys), MISSING, np.float32)
-        at = np.searchsorted(self.keys, keys)
-        at[at == len(self.keys)] = 0
-        return np.where(self.keys[at] == keys, self.numbers[at], np.float32(MISSING))
+        """Return the numbers of keys [n, F], MISSING where there is none."""
+        if not len(self.places):
+            return np.full(keys.shape, MISSING, np.float32)
+        distance = (keys - self.lowest).view(np.uint64)  # modulo 2^64, which is exact in the range
+        place = distance + self.start
+        at = np.searchsorted(self.places, place)
+        known = (distance < self.width) & (self.places.take(at, mode="clip") == place)
+        return np.where(known, self.numbers.take(at, mode="clip"), np.float32(MISSING))
 
 
 def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
@@ -136,14 +178,15 @@ def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
         raise ValueError(f"X must hold numbers in its numeric columns: {error}") from error
 
 
-def _column(column: NDArray[Any], feature: int) -> Keys:
-    """Return a categorical column: plain integers as an array, all else as a list of keys."""
-    if column.dtype.kind in "iub" and column.dtype != np.uint64:
-        return column.astype(np.int64)
-    return _keys(column, feature)
+def _keys(X: NDArray[Any], features: list[int]) -> Keys:
+    """Return categorical columns: integers as an array, all else as a list of keys a feature."""
+    integral = X.dtype.kind in "iub" and X.dtype != np.uint64
+    if integral or (X.dtype.kind == "f" and ((np.trunc(X) == X) & (np.abs(X) < 2**63)).all()):
+        return X.astype(np.int64)
+    return [_column(X[:, i], f) for i, f in enumerate(features)]
 
 
-def _keys(column: NDArray[Any], feature: int) -> list[Category | None]:
+def _column(column: NDArray[Any], feature: int) -> list[Category | None]:
     """Return a categorical column as strings and Python integers, None where missing."""
     if column.dtype.kind in "iubU":
         return column.tolist()  # type: ignore[no-any-return]

@@ -215,8 +215,10 @@ def test_an_array_of_strings_where_all_features_are_categories() -> None:
 
 def test_a_string_in_a_numeric_column_is_refused() -> None:
     model = model_of(2, [0])
+    before = model.to_bytes()
     with pytest.raises(ValueError, match="numeric"):
         model.step(objects(["a", "b"], [1.0, "two"]), np.ones((2, 1), dtype=np.float32))
+    assert model.to_bytes() == before
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint64, bool])
@@ -249,3 +251,19 @@ def test_integers_are_known_beside_strings() -> None:
     model = BoostedTrees(1, 1, TreeParams(categorical=[0]), learning_rate=1.0)
     model.fit(X, np.array([0.0, 1.0, 2.0, 3.0] * 5), 60)
     np.testing.assert_allclose(model.predict(np.array([[3], [4]])), [[1.0], [3.0]], atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
+def test_integers_of_any_range_are_told_from_those_never_seen(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    values = [[-3, 0, 4], [5], [0, 2**61, -(2**61)], [2**50 - 1, 2**50], [-(2**62)]]
+    X = np.array([rng.choice(v, 60) for v in values]).T
+    unseen = [-(2**63), -(2**62), -4, -1, 1, 5, 6, 2**50 + 1, 2**61 + 2**20, 2**62, 2**63 - 2**10]
+    queries = np.array([rng.choice([*v, *unseen], 300) for v in values]).T
+    number = rng.integers(-9, 9, 300)
+    X, queries = np.insert(X, 1, number[:60], axis=1), np.insert(queries, 1, number, axis=1)
+    model = model_of(6, [0, 2, 3, 4, 5], n_outputs=2)
+    model.fit(X.astype(dtype), rng.normal(size=(60, 2)), 20)
+    expected = model.predict(queries.astype(object))
+    assert len(np.unique(expected, axis=0)) > 20
+    np.testing.assert_array_equal(model.predict(queries.astype(dtype)), expected)
