@@ -124,8 +124,8 @@ def row_of(args: argparse.Namespace, policy: str, seed: int, run: Path) -> dict[
         "settings": " ".join(args.train_args) or "recipe",
         "seed": seed,
         "n_timesteps": steps,
-        "train_return_last_100": round(episodes.last_mean(), 2),
-        "final_policy_return": round(evaluate(run), 2),
+        "train_return_last_100": round(episodes.last_mean(), 4),
+        "final_policy_return": round(evaluate(run), 4),
         "threshold": THRESHOLDS.get(args.env, ""),
         "threshold_held_at": episodes.first_held(THRESHOLDS.get(args.env)) or "",
         "steps_per_s_at_100k": round(episodes.steps_per_second(50_000, 150_000))
