@@ -15,6 +15,7 @@ _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
 MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
+MAX_TABLE = 2**20  # integers, 4 MB
 
 
 class CategoryEncoder:
@@ -113,59 +114,40 @@ def _at_most(limit: int, count: int, where: str, feature: int) -> None:
 
 
 class _Table(NamedTuple):
-    """What F dictionaries have of 64-bit integers, K in all, as one sorted array.
-
-    The place of a key is its distance from its feature's lowest one, after the ranges of the
-    features before.
-    """
+    """What F dictionaries have of 64-bit integers, as one array over their ranges."""
 
     lowest: NDArray[np.int64]  # [F]
     width: NDArray[np.uint64]  # [F], highest - lowest + 1; 0: no integers
     start: NDArray[np.uint64]  # [F], the widths before
-    places: NDArray[np.uint64]  # [K]
-    numbers: NDArray[np.float32]  # [K]
+    numbers: NDArray[np.float32]  # [sum of widths + 1], the last one MISSING
 
     @classmethod
     def of(cls, dictionaries: list[dict[Category, int]]) -> _Table | None:
         """Return the table of dictionaries, which another thread may be adding to.
 
-        None if their ranges take more than 64 bits.
+        None if their ranges are too wide.
         """
         integers = [
-            sorted(
-                (k, i) for k, i in list(d.items()) if isinstance(k, int) and -(2**63) <= k < 2**63
-            )
+            [(k, i) for k, i in list(d.items()) if isinstance(k, int) and -(2**63) <= k < 2**63]
             for d in dictionaries
         ]
-        lowest = [d[0][0] if d else 0 for d in integers]
-        width = [d[-1][0] - d[0][0] + 1 if d else 0 for d in integers]
+        lowest = [min(d)[0] if d else 0 for d in integers]
+        width = [max(d)[0] - low + 1 if d else 0 for d, low in zip(integers, lowest, strict=True)]
         *start, total = accumulate(width, initial=0)
-        if total >= 2**64:
+        if total > MAX_TABLE:
             return None
-        return cls(
-            np.array(lowest, np.int64),
-            np.array(width, np.uint64),
-            np.array(start, np.uint64),
-            np.array(
-                [
-                    before + key - low
-                    for d, low, before in zip(integers, lowest, start, strict=True)
-                    for key, _ in d
-                ],
-                np.uint64,
-            ),
-            np.array([number for d in integers for _, number in d], np.float32),
-        )
+        numbers = np.full(total + 1, MISSING, np.float32)
+        for d, low, before in zip(integers, lowest, start, strict=True):
+            numbers[[before + key - low for key, _ in d]] = [number for _, number in d]
+        widths, starts = np.array(width, np.uint64), np.array(start, np.uint64)
+        return cls(np.array(lowest, np.int64), widths, starts, numbers)
 
     def look_up(self, keys: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the numbers of keys [n, F], MISSING where there is none."""
-        if not len(self.places):
-            return np.full(keys.shape, MISSING, np.float32)
         distance = (keys - self.lowest).view(np.uint64)  # modulo 2^64, which is exact in the range
-        place = distance + self.start
-        at = np.searchsorted(self.places, place)
-        known = (distance < self.width) & (self.places.take(at, mode="clip") == place)
-        return np.where(known, self.numbers.take(at, mode="clip"), np.float32(MISSING))
+        nowhere = np.uint64(len(self.numbers) - 1)
+        place = np.where(distance < self.width, distance + self.start, nowhere)
+        return self.numbers.take(place.view(np.int64))
 
 
 def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:

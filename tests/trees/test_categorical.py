@@ -254,9 +254,16 @@ def test_integers_are_known_beside_strings() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float64])
-def test_integers_of_any_range_are_told_from_those_never_seen(dtype: type) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        [[-3, 0, 4], [5], [0, 1, 7], [2**50 - 1, 2**50], [-(2**62)]],
+        [[-3, 0, 4], [5], [0, 2**61, -(2**61)], [2**50 - 1, 2**50], [-(2**62)]],
+    ],
+    ids=["narrow", "wide"],
+)
+def test_integers_are_told_from_those_never_seen(dtype: type, values: list[list[int]]) -> None:
     rng = np.random.default_rng(0)
-    values = [[-3, 0, 4], [5], [0, 2**61, -(2**61)], [2**50 - 1, 2**50], [-(2**62)]]
     X = np.array([rng.choice(v, 60) for v in values]).T
     unseen = [-(2**63), -(2**62), -4, -1, 1, 5, 6, 2**50 + 1, 2**61 + 2**20, 2**62, 2**63 - 2**10]
     queries = np.array([rng.choice([*v, *unseen], 300) for v in values]).T
