@@ -15,7 +15,7 @@ _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
 MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
-MAX_TABLE = 2**20  # integers, 4 MB
+MAX_TABLE = 2**20  # integers in the ranges of all features, 4 MB
 
 
 class CategoryEncoder:
@@ -31,7 +31,8 @@ class CategoryEncoder:
         self._row = (n_features,)
         self.numbers = {f: {key: i for i, key in enumerate(keys)} for f, keys in categories.items()}
         self._numeric = [f for f in range(n_features) if f not in categories]
-        self._table: tuple[list[int], _Table | None] = [], None  # and what it was made of
+        # the sizes of the dictionaries, and the table that was made of them then
+        self._table: tuple[list[int], _Table | None] = [], None
 
     def categories(self) -> dict[int, list[Category]]:
         """Return each categorical feature's categories in order of their numbers."""
