@@ -24,12 +24,14 @@ from rlshare.agents.recipe import (
     Recipe,
 )
 
+_PPO: dict[str, type[Recipe[Any]]] = {
+    "gbt": PPORecipe[GBTKwargs],
+    "moe": PPORecipe[MoEKwargs],
+    "mlp": PPORecipe[MLPKwargs],
+}
 _SCHEMAS: dict[str, dict[str, type[Recipe[Any]]]] = {
-    "ppo": {
-        "gbt": PPORecipe[GBTKwargs],
-        "moe": PPORecipe[MoEKwargs],
-        "mlp": PPORecipe[MLPKwargs],
-    },
+    "ppo": _PPO,
+    "ppo_mask": _PPO,
     "a2c": {
         "gbt": A2CRecipe[GBTKwargs],
         "moe": A2CRecipe[MoEKwargs],

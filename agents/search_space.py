@@ -38,14 +38,16 @@ _REPLAY: Space = {
     "learning_starts": _one_of(100, 1000, 5000),
 }
 _TARGETS: Space = {"tau": _one_of(0.005, 0.01, 0.02, 0.05)}
+_PPO: Space = {
+    **_ON_POLICY,
+    "n_steps": _one_of(64, 128, 256, 512, 1024),
+    "batch_size": _one_of(64, 128, 256, 512, 1024),
+    "n_epochs": _one_of(1, 3, 5, 10, 20),
+    "clip_range": _one_of(0.1, 0.2, 0.3, 0.4),
+}
 _ALGORITHMS: dict[str, Space] = {
-    "ppo": {
-        **_ON_POLICY,
-        "n_steps": _one_of(64, 128, 256, 512, 1024),
-        "batch_size": _one_of(64, 128, 256, 512, 1024),
-        "n_epochs": _one_of(1, 3, 5, 10, 20),
-        "clip_range": _one_of(0.1, 0.2, 0.3, 0.4),
-    },
+    "ppo": _PPO,
+    "ppo_mask": _PPO,
     "a2c": {
         **_ON_POLICY,
         "n_steps": _one_of(5, 8, 16, 32, 64, 128),
@@ -98,7 +100,7 @@ _MEANS: Space = {
     "policy_kwargs.log_std_lr": _log(1e-4, 1e-2),
     **_LOG_STD,
 }
-_ACTOR_CRITIC_ALGORITHMS = ("ppo", "a2c", "awr")
+_ACTOR_CRITIC_ALGORITHMS = ("ppo", "ppo_mask", "a2c", "awr")
 
 
 def _of_policy(algo: str, policy: str, continuous: bool) -> Space:

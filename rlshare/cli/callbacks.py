@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from rlshare.cli.checkpoint import model_bytes
 from rlshare.cli.episodes import LastInfos
 from rlshare.cli.interrupt import StopOnSignals
+from rlshare.cli.masks import evaluator
+from rlshare.cli.run_folder import TrainArgs
 from rlshare.files import write_atomically
 
 
@@ -29,16 +30,12 @@ def derived_seed(seed: int, *keys: int) -> int:
 class Evaluation(BaseCallback):
     """Evaluates the policy now and then and keeps the best model."""
 
-    def __init__(self, env: VecEnv, folder: Path, freq: int, episodes: int, seed: int) -> None:
+    def __init__(self, env: VecEnv, folder: Path, args: TrainArgs) -> None:
         super().__init__()
-        self.env, self.folder, self.freq, self.episodes, self.seed = (
-            env,
-            folder,
-            freq,
-            episodes,
-            seed,
-        )
-        self.next_at = freq
+        self.env, self.folder, self.seed = env, folder, args.seed
+        self.freq, self.episodes = args.eval_freq, args.eval_episodes
+        self.evaluate = evaluator(args.algo)
+        self.next_at = self.freq
         self.best = -np.inf
         self.history: dict[str, list[Any]] = {"timesteps": [], "results": [], "ep_lengths": []}
 
@@ -69,7 +66,7 @@ class Evaluation(BaseCallback):
         # Seeded by the step, so that a resumed run evaluates on the same episodes.
         self.env.seed(derived_seed(self.seed, self.num_timesteps, 1))
         infos = LastInfos()
-        returns, lengths = evaluate_policy(
+        returns, lengths = self.evaluate(
             self.model, self.env, self.episodes, callback=infos, return_episode_rewards=True
         )
         successes = infos.values("is_success")

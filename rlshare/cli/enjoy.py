@@ -75,7 +75,7 @@ def _play(
     on_frame()
     played = 0
     while played < n_episodes:
-        action, _ = agent.model.predict(observation, deterministic=deterministic)
+        action = agent.act(observation, deterministic)
         observation, _, done, infos = agent.env.step(action)
         if done[0] and "episode" in infos[0]:  # without it, the loss of one of a game's lives
             played += 1

@@ -34,12 +34,12 @@ def evaluate(
     """
     import numpy as np
     import torch
-    from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.utils import set_random_seed
 
     from rlshare.agents import parse_pairs
     from rlshare.cli.episodes import LastInfos
     from rlshare.cli.errors import user_errors
+    from rlshare.cli.masks import evaluator
 
     torch.set_num_threads(num_threads)
     with user_errors():
@@ -49,7 +49,7 @@ def evaluate(
     set_random_seed(seed)
     agent.env.seed(seed)
     infos = LastInfos()
-    episodes: Any = evaluate_policy(
+    episodes: Any = evaluator(agent.args.algo)(
         agent.model,
         agent.env,
         n_eval_episodes=n_episodes,

@@ -17,8 +17,9 @@ from torch import nn
 from rlshare.agents import AWR, Linear, Recipe
 from rlshare.cli.checkpoint import DAMAGE
 from rlshare.cli.errors import UserError, user_errors
+from rlshare.cli.masks import MASKED
 
-CLASSES: dict[str, type[BaseAlgorithm]] = {
+_CLASSES: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO,
     "a2c": A2C,
     "awr": AWR,
@@ -28,6 +29,24 @@ CLASSES: dict[str, type[BaseAlgorithm]] = {
 }
 _ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 _NOISES = {"normal": NormalActionNoise, "ornstein-uhlenbeck": OrnsteinUhlenbeckActionNoise}
+
+
+def algorithm_class(algo: str) -> type[BaseAlgorithm]:
+    """Return the class of one of ``rlshare.agents.ALGORITHMS``.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    if algo != MASKED:
+        return _CLASSES[algo]
+    try:
+        from sb3_contrib import MaskablePPO
+    except ImportError:
+        raise UserError(
+            f"--algo {algo} needs sb3_contrib: pip install 'rlshare[sb3-contrib]'"
+        ) from None
+    masked: type[BaseAlgorithm] = MaskablePPO
+    return masked
 
 
 def build_model(
@@ -49,14 +68,14 @@ def build_model(
         alias = _moe_policy(env, kwargs)
     else:
         alias = _mlp_policy(env, kwargs)
-    if issubclass(CLASSES[algo], OnPolicyAlgorithm) and _needs_rows(policy, kwargs):
-        settings["rollout_buffer_class"] = _rows_buffer(env)
+    make: Any = algorithm_class(algo)  # every algorithm has arguments of its own
+    if issubclass(make, OnPolicyAlgorithm) and _needs_rows(policy, kwargs):
+        settings["rollout_buffer_class"] = _rows_buffer(algo, env)
     if noise_type := getattr(recipe, "noise_type", None):
         settings["action_noise"] = _noise(noise_type, recipe, env)
     # SB3 checks some arguments with assert.
     refusals = (ValueError, AssertionError, TypeError, RuntimeError)
     with user_errors(f"{algo} with {policy}: ", refusals):
-        make: Any = CLASSES[algo]  # every algorithm has arguments of its own
         model: BaseAlgorithm = make(
             alias, env, policy_kwargs=kwargs, seed=seed, device=device, **settings
         )
@@ -74,8 +93,9 @@ def read_model(
     # As when the agent was made: SB3 stores the class that it chose for n-step returns, and then
     # takes it for one that the user chose, whose n_steps it leaves alone.
     chosen = {"replay_buffer_class": None}
+    of_file = algorithm_class(algo)
     try:
-        return CLASSES[algo].load(io.BytesIO(data), env=env, device=device, custom_objects=chosen)
+        return of_file.load(io.BytesIO(data), env=env, device=device, custom_objects=chosen)
     except DAMAGE as error:
         sentence = " ".join(str(error).split())
         raise UserError(f"cannot load a {algo} model from {where}: {sentence}") from error
@@ -106,10 +126,18 @@ def _needs_rows(policy: str, kwargs: dict[str, Any]) -> bool:
     return policy == "gbt" or bool(kwargs.get("store_routes"))
 
 
-def _rows_buffer(env: VecEnv) -> type[Any]:
+def _rows_buffer(algo: str, env: VecEnv) -> type[Any]:
+    is_dict = isinstance(env.observation_space, spaces.Dict)
+    if algo == MASKED:
+        from rlshare.policies import maskable
+
+        return (
+            maskable.MaskableDictTreeRolloutBuffer
+            if is_dict
+            else maskable.MaskableTreeRolloutBuffer
+        )
     from rlshare.policies import DictTreeRolloutBuffer, TreeRolloutBuffer
 
-    is_dict = isinstance(env.observation_space, spaces.Dict)
     return DictTreeRolloutBuffer if is_dict else TreeRolloutBuffer
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-AlgoName = Literal["ppo", "a2c", "awr", "dqn", "sac", "td3"]
+AlgoName = Literal["ppo", "ppo_mask", "a2c", "awr", "dqn", "sac", "td3"]
 PolicyName = Literal["gbt", "moe", "mlp"]
 
 _PAIR_OPTIONS = ("--hyperparams", "--env-kwargs")

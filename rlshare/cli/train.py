@@ -162,7 +162,7 @@ def train(
             overrides["n_envs"] = n_envs
         recipe = load_recipe(algo, policy, env, conf_file, overrides)
         all_env_kwargs = apply_overrides(recipe.env_kwargs, own_env_kwargs)
-    _check_env(env, all_env_kwargs, policy, task_schedule)
+    _check_env(env, all_env_kwargs, algo, policy, task_schedule)
     args = TrainArgs(
         algo=algo, policy=policy, env=_absolute(env), n_timesteps=recipe.n_timesteps,
         n_envs=recipe.n_envs, seed=_draw_seed() if seed is None else seed,
@@ -249,14 +249,16 @@ def _summarize(folder: RunFolder, outcome: Outcome) -> None:
 
 
 def _check_env(
-    env: str, env_kwargs: dict[str, Any], policy: str, task_schedule: str | None
+    env: str, env_kwargs: dict[str, Any], algo: str, policy: str, task_schedule: str | None
 ) -> None:
     """Make the environment once before the run folder exists, so that a typo leaves no trace."""
+    from rlshare.cli.masks import check_masks
     from rlshare.envs import MultiTask, make_env
 
     with user_errors():
         made = make_env(env, env_kwargs, view=view_of(policy))
         made.close()
+        check_masks(algo, made)
         if task_schedule is not None:
             if not isinstance(made.unwrapped, MultiTask):
                 raise UserError(

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rlshare.cli.errors import UserError, user_errors
+from rlshare.cli.masks import masks_of
 from rlshare.cli.options import AlgoName, view_of
 
 RunDir = Annotated[
@@ -32,6 +33,11 @@ class TrainedAgent:
     model: Any
     env: Any
     args: Any
+
+    def act(self, observation: Any, deterministic: bool) -> Any:
+        """Return the action for what the environment has just shown."""
+        masks = masks_of(self.args.algo, self.env)
+        return self.model.predict(observation, deterministic=deterministic, **masks)[0]
 
 
 def find_run(run_dir: Path | None, algo: str, env: str | None, log_folder: Path) -> Path:

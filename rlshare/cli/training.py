@@ -182,7 +182,7 @@ class Training:
         if isinstance(self.env, VecNormalize):
             settings = self.recipe.normalize.model_dump() | {"norm_reward": False}
             env = VecNormalize(env, training=False, **settings)
-        return Evaluation(env, self.folder.path, args.eval_freq, args.eval_episodes, args.seed)
+        return Evaluation(env, self.folder.path, args)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state

@@ -91,6 +91,7 @@ def tune(
         recipe = load_recipe(algo, policy, env, conf_file, fixed)
         own = parse_pairs(env_kwargs or (), "--env-kwargs")
         all_env_kwargs = apply_overrides(recipe.env_kwargs, own)
+    continuous = _is_continuous(env, all_env_kwargs, algo)
     name = study_name or f"{algo}_{policy}_{env_name(env)}"
     folder = log_folder / "tune" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def tune(
     )  # fmt: skip
     plan = Plan(
         name=name, folder=folder, storage=storage, args=args, recipe=recipe.to_data(),
-        fixed=tuple(fixed), continuous=_is_continuous(env, all_env_kwargs), n_trials=n_trials,
+        fixed=tuple(fixed), continuous=continuous, n_trials=n_trials,
         n_startup_trials=n_startup_trials, n_evaluations=n_evaluations, sampler=sampler,
         pruner=pruner,
     )  # fmt: skip
@@ -146,12 +147,15 @@ def _run_side_by_side(plan: Plan, n_jobs: int) -> bool:
         return all(list(pool.map(run_trials, [plan] * n_jobs, range(n_jobs))))
 
 
-def _is_continuous(env: str, env_kwargs: dict[str, Any]) -> bool:
+def _is_continuous(env: str, env_kwargs: dict[str, Any], algo: str) -> bool:
+    """Make the environment before the study's folder exists, as ``train`` does."""
     from gymnasium import spaces
 
+    from rlshare.cli.masks import check_masks
     from rlshare.envs import make_env
 
     with user_errors():
         made = make_env(env, env_kwargs)
     made.close()
+    check_masks(algo, made)
     return isinstance(made.action_space, spaces.Box)
