@@ -5,6 +5,7 @@ attempt, which calls the command line in its own process. Every third kill waits
 under way. Run as a script in an empty folder: python kill_chain.py POLICY KILLS SEED
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from rlshare.cli.run_folder import RunFolder  # noqa: E402
 FOLDER = RunFolder(Path("logs/ppo/CartPole-v1_1"), "CartPole-v1")
 # A checkpoint after every rollout of 64 steps: writing is a good part of the time.
 TRAIN = ["--n-envs", "2", "--save-freq", "64", "--eval-freq", "0", "--seed", "1"]
+_HANGS_AFTER = 60  # seconds; no child needs as many
 PAIRS = ["--hyperparams", "n_steps:32", "batch_size:64", "n_epochs:1", "learning_rate:0.001"]
 
 
@@ -34,6 +36,7 @@ def start(arguments: list[str]) -> int:
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    faulthandler.dump_traceback_later(_HANGS_AFTER, exit=True)  # to stderr, the log
     code = 1
     try:
         code = main(arguments)
@@ -66,6 +69,8 @@ def chain(policy: str, kills: int, seed: int) -> dict[str, object]:
     main(["train", "--policy", policy, "-n", "64", "--log-folder", "warm", *TRAIN, *PAIRS])
     pid = start(["train", "--policy", policy, "-n", "1000000", *TRAIN, *PAIRS])
     while not list_checkpoints(FOLDER):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            raise RuntimeError("the first child ended without a checkpoint: see log.txt")
         time.sleep(0.01)
     steps, inside_a_write = [], 0
     for kill in range(kills):
