@@ -52,14 +52,14 @@ def batch_tree_params(tree: Mapping[str, Any], categorical: Sequence[int]) -> Tr
 
 
 def refuse_budget(tree_budget: int | None) -> None:
-    """Refuse a bound on the trees where there are no rollouts.
+    """Refuse a bound on the trees, which SAC, TD3 and DQN cannot keep.
 
     Raises:
         ValueError: unless ``tree_budget`` is None.
     """
     if tree_budget is not None:
         raise ValueError(
-            f"tree_budget must be None with a replay buffer, got {tree_budget}: old trees are "
+            f"tree_budget must be None with DQN, SAC and TD3, got {tree_budget}: old trees are "
             "refitted on what a rollout met, and values would change on all that it did not; "
             "train less often, on larger batches"
         )

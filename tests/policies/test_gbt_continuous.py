@@ -248,7 +248,7 @@ def test_state_dependent_exploration_is_refused() -> None:
         ({"critic": "linear", "value_lr": "fast"}, "value_lr must be a number"),
         ({"max_policy_grad_norm": 0.0}, "max_policy_grad_norm must be None or > 0, got 0.0"),
         ({"n_critics": 0}, "n_critics must be >= 1, got 0"),
-        ({"tree_budget": 100}, "tree_budget must be None with a replay buffer, got 100"),
+        ({"tree_budget": 100}, "tree_budget must be None with DQN, SAC and TD3, got 100"),
     ],
 )
 def test_bad_options(algorithm: Any, options: dict[str, Any], message: str) -> None:

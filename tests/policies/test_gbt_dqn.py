@@ -114,7 +114,7 @@ def test_acting_leaves_nothing_behind() -> None:
         ({"tree": {"depth": 3}}, "no key 'depth'"),
         ({"tree": {"bins": "rollout"}}, 'tree bins must be "batch" with a replay buffer'),
         ({"value_lr": -1.0}, "value_lr must be finite and >= 0, got -1.0"),
-        ({"tree_budget": 100}, "tree_budget must be None with a replay buffer, got 100"),
+        ({"tree_budget": 100}, "tree_budget must be None with DQN, SAC and TD3, got 100"),
         ({"max_value_grad_norm": 0.0}, "max_value_grad_norm must be None or > 0, got 0.0"),
     ],
 )
