@@ -29,6 +29,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rlshare.envs import env_name
+
 RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Acrobot-v1": -100.0}
 LAST = 100  # episodes
@@ -95,7 +97,8 @@ def train_command(args: argparse.Namespace, policy: str, seed: int) -> list[str]
 
 def train(args: argparse.Namespace, policy: str, seed: int) -> Path:
     """Run ``rlshare train`` in a folder of its own and return its run folder."""
-    folder = tempfile.mkdtemp(prefix=f"{args.env}-{policy}-{seed}-", dir=args.folder)
+    prefix = f"{env_name(args.env)}-{policy}-{seed}-"
+    folder = tempfile.mkdtemp(prefix=prefix, dir=args.folder)
     command = [RLSHARE, *train_command(args, policy, seed)]
     command += ["--log-folder", folder]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
