@@ -9,6 +9,21 @@ MASKED = "ppo_mask"
 _METHOD = "action_masks"  # the name that sb3_contrib looks for
 
 
+def maskable_ppo() -> Any:
+    """Return the class MaskablePPO.
+
+    Raises:
+        UserError: sb3_contrib is not installed.
+    """
+    try:
+        from sb3_contrib import MaskablePPO
+    except ImportError:
+        raise UserError(
+            f"--algo {MASKED} needs sb3_contrib: pip install 'rlshare[sb3-contrib]'"
+        ) from None
+    return MaskablePPO
+
+
 def check_masks(algo: str, env: Any) -> None:
     """Refuse a gymnasium environment without masks for the algorithm that acts by them.
 
@@ -17,9 +32,7 @@ def check_masks(algo: str, env: Any) -> None:
     """
     if algo != MASKED:
         return
-    from rlshare.cli.models import algorithm_class
-
-    algorithm_class(algo)
+    maskable_ppo()
     if not env.has_wrapper_attr(_METHOD):
         raise UserError(
             f"--algo {algo} needs an environment with a method {_METHOD}(), which returns whether "

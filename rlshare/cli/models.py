@@ -17,7 +17,7 @@ from torch import nn
 from rlshare.agents import AWR, Linear, Recipe
 from rlshare.cli.checkpoint import DAMAGE
 from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.masks import MASKED
+from rlshare.cli.masks import MASKED, maskable_ppo
 
 _CLASSES: dict[str, type[BaseAlgorithm]] = {
     "ppo": PPO,
@@ -37,16 +37,8 @@ def algorithm_class(algo: str) -> type[BaseAlgorithm]:
     Raises:
         UserError: its package is not installed.
     """
-    if algo != MASKED:
-        return _CLASSES[algo]
-    try:
-        from sb3_contrib import MaskablePPO
-    except ImportError:
-        raise UserError(
-            f"--algo {algo} needs sb3_contrib: pip install 'rlshare[sb3-contrib]'"
-        ) from None
-    masked: type[BaseAlgorithm] = MaskablePPO
-    return masked
+    found: type[BaseAlgorithm] = maskable_ppo() if algo == MASKED else _CLASSES[algo]
+    return found
 
 
 def build_model(

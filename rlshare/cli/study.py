@@ -3,6 +3,8 @@
 import csv
 import io
 import multiprocessing
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,8 +70,7 @@ class Plan:
 class Pruning(BaseCallback):
     """Reports the returns of the training episodes, and stops a trial that falls behind.
 
-    It also stops after a signal to the study, and in a process whose parent, which shares out the
-    trials, was killed.
+    It also stops after a signal to the study.
     """
 
     def __init__(
@@ -86,13 +87,23 @@ class Pruning(BaseCallback):
             if returns:
                 self.trial.report(float(np.mean(returns)), self.reports)
                 self.pruned = self.trial.should_prune()
-            return not (self.pruned or _is_orphan())
+            return not self.pruned
         return not self.signals.received
 
 
-def _is_orphan() -> bool:
+def end_with_parent() -> None:
+    """Make this process end when its parent, which shares out the trials, was killed.
+
+    A worker of a pool waits for its next task forever, since it holds the queue open itself.
+    """
     parent = multiprocessing.parent_process()
-    return parent is not None and not parent.is_alive()
+    assert parent is not None  # it is the parent that starts workers
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def open_study(plan: Plan, worker: int = 0) -> optuna.Study:

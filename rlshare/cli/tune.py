@@ -81,6 +81,8 @@ def tune(
         import optuna  # noqa: F401
     except ImportError:
         raise UserError("rlshare tune needs optuna: pip install 'rlshare[tune]'") from None
+    from gymnasium import spaces
+
     from rlshare.agents import apply_overrides, load_recipe, parse_pairs
     from rlshare.cli.run_folder import TrainArgs
     from rlshare.cli.study import Plan
@@ -91,7 +93,7 @@ def tune(
         recipe = load_recipe(algo, policy, env, conf_file, fixed)
         own = parse_pairs(env_kwargs or (), "--env-kwargs")
         all_env_kwargs = apply_overrides(recipe.env_kwargs, own)
-    continuous = _is_continuous(env, all_env_kwargs, algo)
+    continuous = isinstance(_action_space(env, all_env_kwargs, algo), spaces.Box)
     name = study_name or f"{algo}_{policy}_{env_name(env)}"
     folder = log_folder / "tune" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,18 +141,16 @@ def _run_side_by_side(plan: Plan, n_jobs: int) -> bool:
     from concurrent.futures import ProcessPoolExecutor
 
     from rlshare.cli.interrupt import StopOnSignals
-    from rlshare.cli.study import run_trials
+    from rlshare.cli.study import end_with_parent, run_trials
 
     context = multiprocessing.get_context("spawn")
-    with StopOnSignals(), ProcessPoolExecutor(n_jobs, context) as pool:
+    with StopOnSignals(), ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
         # Ctrl-C reaches every process, and each stops by itself
         return all(list(pool.map(run_trials, [plan] * n_jobs, range(n_jobs))))
 
 
-def _is_continuous(env: str, env_kwargs: dict[str, Any], algo: str) -> bool:
-    """Make the environment before the study's folder exists, as ``train`` does."""
-    from gymnasium import spaces
-
+def _action_space(env: str, env_kwargs: dict[str, Any], algo: str) -> Any:
+    """Make the environment once, before the study's folder exists."""
     from rlshare.cli.masks import check_masks
     from rlshare.envs import make_env
 
@@ -158,4 +158,4 @@ def _is_continuous(env: str, env_kwargs: dict[str, Any], algo: str) -> bool:
         made = make_env(env, env_kwargs)
     made.close()
     check_masks(algo, made)
-    return isinstance(made.action_space, spaces.Box)
+    return made.action_space

@@ -63,7 +63,8 @@ def test_each_recipe_builds_its_agent(recipe: tuple[str, str, str]) -> None:
 def test_the_command_line_takes_every_algorithm_and_policy() -> None:
     assert get_args(AlgoName) == ALGORITHMS
     for algo in ALGORITHMS:
-        assert algo == "ppo_mask" or algorithm_class(algo).__name__ == algo.upper()
+        name = "MaskablePPO" if algo == "ppo_mask" else algo.upper()
+        assert algorithm_class(algo).__name__ == name
     assert get_args(PolicyName) == POLICIES
 
 

@@ -10,8 +10,6 @@ from gymnasium import spaces
 class MaskedBandit(gym.Env[Any, Any]):
     """Episodes of one step. In context c, action c is paid 1 and action c + 1 is forbidden."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 4}  # noqa: RUF012  gymnasium's form
-
     def __init__(self, render_mode: str | None = None, dictionary: bool = False) -> None:
         self.render_mode, self.dictionary = render_mode, dictionary
         box = spaces.Box(0.0, 2.0, (1,))

@@ -69,11 +69,12 @@ def test_trials_run_side_by_side_in_one_storage(tmp_path: Path) -> None:
 def test_killed_studies_leave_no_trials_running(tmp_path: Path) -> None:
     options = ["--n-trials", "9", "--n-jobs", "2", "--n-evaluations", "500"]
     command = [RLSHARE, "tune", "--env", "CartPole-v1", "--hyperparams", *FIXED, "-n", "500000"]
-    with subprocess.Popen([*command, *options], cwd=tmp_path) as process:
+    with subprocess.Popen([*command, *options], cwd=tmp_path, stdout=subprocess.PIPE) as process:
         runs = tmp_path / STUDY / "ppo"
         while len(list(runs.glob("*/*events*"))) < 2:  # both trainings have begun
             assert process.poll() is None
         process.kill()
+        process.communicate(timeout=60)  # to the end of stdout, which every worker holds open
     monitors = list(runs.glob("*/*.monitor.csv"))
     for _ in range(60):
         sizes = [path.stat().st_size for path in monitors]
