@@ -106,7 +106,7 @@ def test_patterns_are_for_environments_without_a_recipe_of_their_own() -> None:
     one, other = (load_recipe("ppo", "gbt", f"MiniGrid-{n}-v0") for n in ("GoToDoor-5x5", "Other"))
     assert one == other
     assert one.policy_kwargs.policy_lr == 0.17
-    assert load_recipe("ppo", "gbt", "MiniGrid-Unlock-v0").policy_kwargs.policy_lr == 1.0
+    assert load_recipe("ppo", "gbt", "MiniGrid-Unlock-v0").policy_kwargs.policy_lr == 0.5
     names = ["default", "A-*", "A-1", "A-*2"]
     found = [recipe_name(env, names) for env in ("A-1", "A-2", "B-1", "a-2")]
     assert found == ["A-1", "A-*", "default", "default"]
