@@ -35,15 +35,16 @@ def with_spread(values: pd.Series) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def longest(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFrame:
-    """Return the rows of the longest runs."""
+def alike(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFrame:
+    """Return the rows of the number of steps that most seeds ran, the longest if there are two."""
     rows = results.query("env == @env and algo == @algo and policy == @policy")
-    return rows[rows["n_timesteps"] == rows["n_timesteps"].max()]
+    seeds = rows.groupby("n_timesteps").size()
+    return rows[rows["n_timesteps"] == seeds[seeds == seeds.max()].index.max()]
 
 
 def returns(results: pd.DataFrame, env: str, algo: str, policy: str) -> str:
     """Return what the seeds of a recipe came to, how many, and their steps if not 1M."""
-    rows = longest(results, env, algo, policy)
+    rows = alike(results, env, algo, policy)
     if rows.empty:
         return ""
     steps = rows["n_timesteps"].iloc[0]
