@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from learning import RESULTS, WINDOWS
 from matplotlib.axes import Axes
-from readme_table import PAPER, alike
+from readme_table import PAPER, most_seeds
 
 LABELS = {
     ("ppo", "gbt"): ("PPO, trees", "C0"),
@@ -28,7 +28,7 @@ LABELS = {
 def draw(axes: Axes, rows: pd.DataFrame, env: str) -> None:
     """Draw an environment's runs, those of each algorithm and policy together."""
     for (algo, policy), (label, colour) in LABELS.items():
-        runs = alike(rows, env, algo, policy).dropna(subset="curve")
+        runs = most_seeds(rows, env, algo, policy).dropna(subset="curve")
         if runs.empty:
             continue
         curves = np.array([[float(mean) for mean in text.split()] for text in runs["curve"]])

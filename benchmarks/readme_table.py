@@ -35,7 +35,7 @@ def with_spread(values: pd.Series) -> str:
     return f"{values.mean():.{digits}f}{spread}"
 
 
-def alike(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFrame:
+def most_seeds(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFrame:
     """Return the rows of the number of steps that most seeds ran, the longest if there are two."""
     rows = results.query("env == @env and algo == @algo and policy == @policy")
     seeds = rows.groupby("n_timesteps").size()
@@ -44,7 +44,7 @@ def alike(results: pd.DataFrame, env: str, algo: str, policy: str) -> pd.DataFra
 
 def returns(results: pd.DataFrame, env: str, algo: str, policy: str) -> str:
     """Return what the seeds of a recipe came to, how many, and their steps if not 1M."""
-    rows = alike(results, env, algo, policy)
+    rows = most_seeds(results, env, algo, policy)
     if rows.empty:
         return ""
     steps = rows["n_timesteps"].iloc[0]
