@@ -14,5 +14,5 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-for helpers in ("oracle", "trees", "cli"):
+for helpers in ("oracle", "trees", "cli", "golden"):
     sys.path.insert(0, str(Path(__file__).parent / helpers))
