@@ -7,14 +7,14 @@ if __name__ != "rlshare.agents":
 
 from typing import TYPE_CHECKING, Any
 
-from rlshare.agents.algorithms import ALGORITHMS, POLICIES, recipe_class
-from rlshare.agents.loader import list_recipes, load_recipe, parse_recipe, recipe_name
-from rlshare.agents.overrides import apply_overrides, parse_pairs
-from rlshare.agents.recipe import Linear, Normalize, Recipe
+from rlshare.agents.recipes.loader import list_recipes, load_recipe, parse_recipe, recipe_name
+from rlshare.agents.recipes.overrides import apply_overrides, parse_pairs
+from rlshare.agents.recipes.schema.on_policy import Linear, Normalize, Recipe
+from rlshare.agents.registry import ALGORITHMS, POLICIES, recipe_class
 
 if TYPE_CHECKING:
-    from rlshare.agents.awr import AWR
-    from rlshare.agents.trajectories import DictTrajectoryBuffer, TrajectoryBuffer
+    from rlshare.agents.awr.algorithm import AWR
+    from rlshare.agents.awr.trajectories import DictTrajectoryBuffer, TrajectoryBuffer
 
 __all__ = [
     "ALGORITHMS",
@@ -34,7 +34,11 @@ __all__ = [
     "recipe_name",
 ]
 
-_HEAVY = {"AWR": "awr", "TrajectoryBuffer": "trajectories", "DictTrajectoryBuffer": "trajectories"}
+_HEAVY = {
+    "AWR": "awr.algorithm",
+    "TrajectoryBuffer": "awr.trajectories",
+    "DictTrajectoryBuffer": "awr.trajectories",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -24,9 +24,9 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from rlshare.cli.versions import versions
 from rlshare.envs import Selling, SpuriousCue, World, WorldEnv, WorldVecEnv
 from rlshare.policies import TreeRolloutBuffer
+from rlshare.runs.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 ROLLOUTS = ((2048, 1), (128, 8), (512, 16), (256, 64))  # steps, environments

@@ -24,8 +24,8 @@ import torch
 from curves import trained_by
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from rlshare.cli.trained import load_agent
 from rlshare.policies import MoEPolicy
+from rlshare.runs.trained import load_agent
 
 RESULTS = Path(__file__).parent / "results"
 ONE_TASK = {"schedule": "alternate", "steps_per_task": 10**9}

@@ -38,9 +38,9 @@ from stable_baselines3.common.vec_env import (
 )
 
 from rlshare.agents import load_recipe
-from rlshare.cli.models import build_model
-from rlshare.cli.versions import versions
 from rlshare.envs import SpuriousCue, VecNoisyObservations, WorldVecEnv, make_vec_env
+from rlshare.runs.models import build_model
+from rlshare.runs.versions import versions
 
 RESULTS = Path(__file__).parent / "results"
 EPISODES, EVAL_SEED = 80, 100_000

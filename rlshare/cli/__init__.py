@@ -8,7 +8,6 @@ from typing import Any
 import typer
 
 from rlshare.cli.enjoy import enjoy
-from rlshare.cli.errors import UserError
 from rlshare.cli.eval import evaluate
 from rlshare.cli.info import info
 from rlshare.cli.options import PairsCommand
@@ -16,6 +15,7 @@ from rlshare.cli.plot import plot
 from rlshare.cli.recipes import recipes
 from rlshare.cli.train import train
 from rlshare.cli.tune import tune
+from rlshare.runs.errors import UserError
 
 app = typer.Typer(
     name="rlshare",

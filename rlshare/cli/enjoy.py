@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlshare.cli.errors import UserError, user_errors
-from rlshare.cli.options import Device, EnvKwargs
-from rlshare.cli.trained import Algo, Env, LoadBest, LogFolder, RunDir, find_run, load_agent
+from rlshare.cli.options import Algo, Device, Env, EnvKwargs, LoadBest, LogFolder, RunDir
+from rlshare.runs.errors import UserError, user_errors
+from rlshare.runs.trained import find_run, load_agent
 
 if TYPE_CHECKING:
-    from rlshare.cli.trained import TrainedAgent
+    from rlshare.runs.trained import TrainedAgent
 
 _DEFAULT_FPS = 30
 

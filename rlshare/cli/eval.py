@@ -6,8 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from rlshare.cli.options import Device, EnvKwargs, NumThreads
-from rlshare.cli.trained import Algo, Env, LoadBest, LogFolder, RunDir, find_run, load_agent
+from rlshare.cli.options import (
+    Algo,
+    Device,
+    Env,
+    EnvKwargs,
+    LoadBest,
+    LogFolder,
+    NumThreads,
+    RunDir,
+)
+from rlshare.runs.trained import find_run, load_agent
 
 
 def evaluate(
@@ -37,9 +46,9 @@ def evaluate(
     from stable_baselines3.common.utils import set_random_seed
 
     from rlshare.agents import parse_pairs
-    from rlshare.cli.episodes import LastInfos
-    from rlshare.cli.errors import user_errors
-    from rlshare.cli.masks import evaluator
+    from rlshare.runs.errors import user_errors
+    from rlshare.runs.infos import LastInfos
+    from rlshare.runs.masks import evaluator
 
     torch.set_num_threads(num_threads)
     with user_errors():

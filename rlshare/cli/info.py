@@ -7,7 +7,7 @@ def info() -> None:
     """Print versions, instruction sets and threads, for bug reports."""
     import torch
 
-    from rlshare.cli.versions import versions
+    from rlshare.runs.versions import versions
     from rlshare.trees import supported_isas
 
     rows = {

@@ -43,11 +43,6 @@ def step_count(value: str | int) -> int:
     return int(steps)
 
 
-def view_of(policy: str) -> Literal["trees", "networks"]:
-    """Return the view of an environment that a policy learns from, see ``rlshare.envs``."""
-    return "trees" if policy == "gbt" else "networks"
-
-
 EnvKwargs = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,4 +61,18 @@ NumThreads = Annotated[
         min=1,
         help="Threads of torch and the trees; small agents are fastest on one.",
     ),
+]
+RunDir = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RUN_DIR]", help="Run folder, or a model file in one.", show_default=False
+    ),
+]
+Algo = Annotated[AlgoName, typer.Option(help="Without RUN_DIR: the latest run of this algorithm.")]
+Env = Annotated[
+    str | None, typer.Option(help="Without RUN_DIR: the latest run on this environment.")
+]
+LogFolder = Annotated[Path, typer.Option("-f", "--log-folder", help="Where the runs are.")]
+LoadBest = Annotated[
+    bool, typer.Option("--load-best", help="The model of the best evaluation, not the last one.")
 ]

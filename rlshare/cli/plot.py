@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlshare.cli.errors import UserError
+from rlshare.runs.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np

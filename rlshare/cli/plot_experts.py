@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlshare.cli.errors import UserError
-from rlshare.cli.trained import TrainedAgent, load_agent
+from rlshare.runs.errors import UserError
+from rlshare.runs.trained import TrainedAgent, load_agent
 
 _EPISODES = 10
 
@@ -19,8 +19,8 @@ def plot_experts(run: Path, output: Path) -> None:
     Raises:
         UserError: the agent has no experts.
     """
-    from rlshare.policies.moe import expert_layers
-    from rlshare.policies.moe_figures import draw_routing, task_names, use_by_task
+    from rlshare.policies.moe.actor_critic import expert_layers
+    from rlshare.policies.moe.figures import draw_routing, task_names, use_by_task
 
     agent = load_agent(run, load_best=False, device="cpu")
     layers = dict(expert_layers(agent.model.policy))
@@ -48,7 +48,7 @@ def _act(
     Returns the selected experts [n, top_k], the task [n] and the reward [n] of every step, and how
     many steps the first episode had.
     """
-    from rlshare.policies.moe import extractor_inputs
+    from rlshare.policies.moe.actor_critic import extractor_inputs
 
     model, env = agent.model, agent.env
     env.seed(0)

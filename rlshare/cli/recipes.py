@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from rlshare.cli.errors import user_errors
 from rlshare.cli.options import AlgoName, PolicyName
+from rlshare.runs.errors import user_errors
 
 
 def recipes(

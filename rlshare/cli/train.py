@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rlshare.cli.errors import UserError, user_errors
 from rlshare.cli.options import (
     AlgoName,
     ConfFile,
@@ -19,13 +18,13 @@ from rlshare.cli.options import (
     NumThreads,
     PolicyName,
     step_count,
-    view_of,
 )
+from rlshare.runs.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from rlshare.agents import Recipe
-    from rlshare.cli.run_folder import RunFolder, TrainArgs
-    from rlshare.cli.training import Outcome
+    from rlshare.runs.folder import RunFolder, TrainArgs
+    from rlshare.runs.training import Outcome
 
 # Options that a resumed run may change; everything else is part of what it is.
 _RESUMABLE = {
@@ -151,7 +150,7 @@ def train(
         return _resume(resume, changed, bar)
 
     from rlshare.agents import apply_overrides, load_recipe, parse_pairs
-    from rlshare.cli.run_folder import TrainArgs, new_run_folder
+    from rlshare.runs.folder import TrainArgs, new_run_folder
 
     with user_errors():
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
@@ -177,8 +176,8 @@ def train(
 
 
 def _resume(path: Path, changed: dict[str, Any], bar: bool) -> int:
-    from rlshare.cli.checkpoint import list_checkpoints, load_checkpoint
-    from rlshare.cli.run_folder import open_run_folder
+    from rlshare.runs.checkpoint import list_checkpoints, load_checkpoint
+    from rlshare.runs.folder import open_run_folder
 
     folder = open_run_folder(path)
     args, recipe = folder.read()
@@ -204,8 +203,8 @@ def _resume(path: Path, changed: dict[str, Any], bar: bool) -> int:
 def _run(
     folder: RunFolder, args: TrainArgs, recipe: Recipe[Any], checkpoint: Any, bar: bool
 ) -> int:
-    from rlshare.cli.report import write_report
-    from rlshare.cli.training import Training
+    from rlshare.runs.report import write_report
+    from rlshare.runs.training import Training
 
     begins = f" from step {checkpoint.state.num_timesteps:,}" if checkpoint else ""
     print(f"{args.algo} with {args.policy} on {args.env}{begins}, seed {args.seed}: {folder.path}")
@@ -252,8 +251,9 @@ def _check_env(
     env: str, env_kwargs: dict[str, Any], algo: str, policy: str, task_schedule: str | None
 ) -> None:
     """Make the environment once before the run folder exists, so that a typo leaves no trace."""
-    from rlshare.cli.masks import check_masks
     from rlshare.envs import MultiTask, make_env
+    from rlshare.runs.folder import view_of
+    from rlshare.runs.masks import check_masks
 
     with user_errors():
         made = make_env(env, env_kwargs, view=view_of(policy))

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rlshare.cli.errors import UserError, user_errors
 from rlshare.cli.options import AlgoName, ConfFile, EnvKwargs, NumThreads, PolicyName, step_count
+from rlshare.runs.errors import UserError, user_errors
 
 if TYPE_CHECKING:
-    from rlshare.cli.study import Plan
+    from rlshare.suites.tune import Plan
 
 
 def tune(
@@ -84,9 +84,9 @@ def tune(
     from gymnasium import spaces
 
     from rlshare.agents import apply_overrides, load_recipe, parse_pairs
-    from rlshare.cli.run_folder import TrainArgs
-    from rlshare.cli.study import Plan
     from rlshare.envs import env_name
+    from rlshare.runs.folder import TrainArgs
+    from rlshare.suites.tune import Plan
 
     with user_errors():
         fixed = parse_pairs(hyperparams or (), "--hyperparams")
@@ -113,7 +113,7 @@ def tune(
 
 
 def _search(plan: Plan, n_jobs: int) -> int:
-    from rlshare.cli.study import complete, finished, open_study, run_trials, write_results
+    from rlshare.suites.tune import complete, finished, open_study, run_trials, write_results
 
     study = open_study(plan)
     before = len(finished(study))
@@ -140,8 +140,8 @@ def _run_side_by_side(plan: Plan, n_jobs: int) -> bool:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    from rlshare.cli.interrupt import StopOnSignals
-    from rlshare.cli.study import end_with_parent, run_trials
+    from rlshare.runs.signals import StopOnSignals
+    from rlshare.suites.tune import end_with_parent, run_trials
 
     context = multiprocessing.get_context("spawn")
     with StopOnSignals(), ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
@@ -151,8 +151,8 @@ def _run_side_by_side(plan: Plan, n_jobs: int) -> bool:
 
 def _action_space(env: str, env_kwargs: dict[str, Any], algo: str) -> Any:
     """Make the environment once, before the study's folder exists."""
-    from rlshare.cli.masks import check_masks
     from rlshare.envs import make_env
+    from rlshare.runs.masks import check_masks
 
     with user_errors():
         made = make_env(env, env_kwargs)

@@ -2,13 +2,12 @@
 
 import stable_baselines3  # noqa: F401  first: its import registers the aliases below
 
-from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
-from rlshare.policies.callbacks import TreeCallback
-from rlshare.policies.gbt import GBTPolicy
-from rlshare.policies.gbt_dqn import GBTDQNPolicy
-from rlshare.policies.gbt_sac import GBTSACPolicy
-from rlshare.policies.gbt_td3 import GBTTD3Policy
-from rlshare.policies.moe import (
+from rlshare.policies.gbt.actor_critic import GBTPolicy
+from rlshare.policies.gbt.callback import TreeCallback
+from rlshare.policies.gbt.dqn import GBTDQNPolicy
+from rlshare.policies.gbt.sac import GBTSACPolicy
+from rlshare.policies.gbt.td3 import GBTTD3Policy
+from rlshare.policies.moe.actor_critic import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
     MoECnnSACPolicy,
@@ -18,10 +17,11 @@ from rlshare.policies.moe import (
     MoESACPolicy,
     MoETD3Policy,
 )
-from rlshare.policies.moe_callbacks import MoECallback, ResetDeadExperts
-from rlshare.policies.moe_dense import matched_mlp, slice_task_policy
-from rlshare.policies.moe_extractor import MoEExtractor
-from rlshare.policies.moe_surgery import merge_policies, prune, upcycle
+from rlshare.policies.moe.callbacks import MoECallback, ResetDeadExperts
+from rlshare.policies.moe.dense import matched_mlp, slice_task_policy
+from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.surgery import merge_policies, prune, upcycle
+from rlshare.policies.rows import DictTreeRolloutBuffer, TreeRolloutBuffer
 
 _PUBLIC = (
     GBTPolicy,

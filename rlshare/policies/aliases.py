@@ -7,11 +7,11 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from rlshare.policies.gbt import GBTPolicy
-from rlshare.policies.gbt_dqn import GBTDQNPolicy
-from rlshare.policies.gbt_sac import GBTSACPolicy
-from rlshare.policies.gbt_td3 import GBTTD3Policy
-from rlshare.policies.moe import (
+from rlshare.policies.gbt.actor_critic import GBTPolicy
+from rlshare.policies.gbt.dqn import GBTDQNPolicy
+from rlshare.policies.gbt.sac import GBTSACPolicy
+from rlshare.policies.gbt.td3 import GBTTD3Policy
+from rlshare.policies.moe.actor_critic import (
     MoECnnDQNPolicy,
     MoECnnPolicy,
     MoECnnSACPolicy,

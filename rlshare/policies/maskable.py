@@ -20,9 +20,9 @@ from sb3_contrib.ppo_mask import MaskablePPO
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from rlshare.policies.buffers import DictTreeRolloutBuffer, TreeRolloutBuffer
-from rlshare.policies.gbt import GBTPolicy
-from rlshare.policies.moe import MoECnnPolicy, MoEPolicy
+from rlshare.policies.gbt.actor_critic import GBTPolicy
+from rlshare.policies.moe.actor_critic import MoECnnPolicy, MoEPolicy
+from rlshare.policies.rows import DictTreeRolloutBuffer, TreeRolloutBuffer
 
 
 class _Masked:

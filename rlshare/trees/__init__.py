@@ -1,8 +1,7 @@
 """Gradient-boosted trees fitted on gradients: the learner, without torch or Stable-Baselines3."""
 
-from rlshare._core import active_isa, supported_isas
+from rlshare.core import active_isa, force_isa, supported_isas
 from rlshare.trees.boosted_trees import BoostedTrees, Codes
-from rlshare.trees.isa import force_isa
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Linear, Table
 from rlshare.trees.target import TargetTrees

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlshare import _core
+from rlshare.checks import integer
 from rlshare.files import write_atomically
 from rlshare.trees import checks, model_file
 from rlshare.trees.categories import CategoryEncoder
@@ -549,7 +550,7 @@ class _Validation:
         self, model: BoostedTrees, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
     ) -> None:
         self._model = model
-        self._rounds = 0 if rounds is None else checks.positive("early_stopping_rounds", rounds)
+        self._rounds = 0 if rounds is None else integer("early_stopping_rounds", rounds, 1)
         if eval_set is None:
             return
         if len(eval_set) != 2:

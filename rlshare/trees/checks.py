@@ -93,13 +93,6 @@ def tree_weights(values: ArrayLike, n_trees: int) -> FloatArray:
     return out
 
 
-def positive(name: str, value: int) -> int:
-    """Return an integer >= 1."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    return int(value)
-
-
 def targets(values: ArrayLike, n: int, n_outputs: int, name: str = "y") -> FloatArray:
     """Return targets of shape [n, n_outputs]; [n] will do where there is one output."""
     with np.errstate(over="ignore"):

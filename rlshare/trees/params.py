@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import numpy as np
+from rlshare.checks import integer, non_negative, one_of, share
 
 GrowPolicy = Literal["oblivious", "greedy"]
 Score = Literal["cosine", "l2"]
@@ -67,41 +65,31 @@ class TreeParams:
 
     def __post_init__(self) -> None:
         """Check every value and make sequences tuples, so that params compare and hash."""
-        _one_of("grow_policy", self.grow_policy, get_args(GrowPolicy))
-        _one_of("score", self.score, get_args(Score))
-        _one_of("candidates", self.candidates, get_args(Candidates))
-        _one_of("bins", self.bins, get_args(Bins))
-        self._set("max_depth", _integer("max_depth", self.max_depth, 0, MAX_DEPTH))
-        self._set("n_bins", _integer("n_bins", self.n_bins, 1, MAX_BINS))
-        self._set("min_samples_leaf", _integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24))
-        self._set("l2_regularization", _number("l2_regularization", self.l2_regularization))
+        one_of("grow_policy", self.grow_policy, get_args(GrowPolicy))
+        one_of("score", self.score, get_args(Score))
+        one_of("candidates", self.candidates, get_args(Candidates))
+        one_of("bins", self.bins, get_args(Bins))
+        self._set("max_depth", integer("max_depth", self.max_depth, 0, MAX_DEPTH))
+        self._set("n_bins", integer("n_bins", self.n_bins, 1, MAX_BINS))
+        self._set("min_samples_leaf", integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24))
+        self._set("l2_regularization", non_negative("l2_regularization", self.l2_regularization))
         for name in ("subsample", "colsample"):
-            self._set(name, _share(name, getattr(self, name)))
+            self._set(name, share(name, getattr(self, name)))
         if self.random_state is not None:
-            self._set("random_state", _integer("random_state", self.random_state, 0, 2**63 - 1))
+            self._set("random_state", integer("random_state", self.random_state, 0, 2**63 - 1))
         if self.feature_weights is not None:
-            weights = tuple(_number("feature_weights", weight) for weight in self.feature_weights)
+            weights = tuple(
+                non_negative("feature_weights", weight) for weight in self.feature_weights
+            )
             self._set("feature_weights", weights)
         if self.categorical is not None:
-            indices = {_integer("categorical", index, 0, 2**31 - 1) for index in self.categorical}
+            indices = {integer("categorical", index, 0, 2**31 - 1) for index in self.categorical}
             self._set("categorical", tuple(sorted(indices)))
         if self.monotonic is not None:
             self._set("monotonic", _constraints(self.monotonic, self.categorical or ()))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for everybody else
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    # numpy integers have __index__; bools do too, and are a mistake here.
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
-        raise ValueError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
-    return int(value)
 
 
 def _constraints(
@@ -113,7 +101,7 @@ def _constraints(
             raise ValueError(
                 f"monotonic must hold (feature, output, sign) triples, sign 1 or -1, got {triple!r}"
             )
-        feature, output = (_integer("monotonic", index, 0, 2**31 - 1) for index in triple[:2])
+        feature, output = (integer("monotonic", index, 0, 2**31 - 1) for index in triple[:2])
         if feature in categorical:
             raise ValueError(
                 f"monotonic features must be numeric, got feature {feature}, which is categorical"
@@ -123,19 +111,3 @@ def _constraints(
                 f"monotonic must give a feature and output one sign, got both for {feature, output}"
             )
     return tuple(sorted((f, o, sign) for (f, o), sign in signs.items()))
-
-
-def _number(name: str, value: Any) -> float:
-    if not (_is_real(value) and value >= 0 and isfinite(value)):
-        raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
-    return float(value)
-
-
-def _share(name: str, value: Any) -> float:
-    if not (_is_real(value) and 0 < value <= 1):
-        raise ValueError(f"{name} must be in (0, 1], got {value!r}")
-    return float(value)
-
-
-def _is_real(value: Any) -> bool:
-    return isinstance(value, (Real, np.floating, np.integer)) and not isinstance(value, bool)

@@ -15,9 +15,10 @@ from rlshare.agents import (
     parse_recipe,
     recipe_name,
 )
-from rlshare.cli.models import algorithm_class, build_model
-from rlshare.cli.options import AlgoName, PolicyName, view_of
+from rlshare.cli.options import AlgoName, PolicyName
 from rlshare.envs import make_vec_env
+from rlshare.runs.folder import view_of
+from rlshare.runs.models import algorithm_class, build_model
 
 ISSUE_ENVS = (
     "CartPole-v1", "Acrobot-v1", "LunarLander-v3", "MountainCar-v0", "MountainCarContinuous-v0",

@@ -19,8 +19,8 @@ import torch
 torch.set_num_threads(1)  # a fork inherits no threads: none must exist
 
 from rlshare.cli import main  # noqa: E402
-from rlshare.cli.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
-from rlshare.cli.run_folder import RunFolder  # noqa: E402
+from rlshare.runs.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
+from rlshare.runs.folder import RunFolder  # noqa: E402
 
 FOLDER = RunFolder(Path("logs/ppo/CartPole-v1_1"), "CartPole-v1")
 # A checkpoint after every rollout of 64 steps: writing is a good part of the time.

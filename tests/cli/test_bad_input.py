@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from command import TINY, refuses, succeeds
 
-from rlshare.cli.checkpoint import list_checkpoints, load_checkpoint
-from rlshare.cli.run_folder import open_run_folder
+from rlshare.runs.checkpoint import list_checkpoints, load_checkpoint
+from rlshare.runs.folder import open_run_folder
 
 RUN = Path("logs/ppo/CartPole-v1_1")
 

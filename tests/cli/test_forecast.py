@@ -5,7 +5,7 @@ from typing import Any
 from gymnasium import spaces
 
 from rlshare.agents import parse_recipe
-from rlshare.cli.forecast import Forecast, forecast
+from rlshare.runs.forecast import Forecast, forecast
 
 SPACE = spaces.Box(-1.0, 1.0, (4,))
 

@@ -15,7 +15,7 @@ import yaml
 from command import RLSHARE, refuses, rlshare, succeeds
 
 from rlshare.agents import ALGORITHMS, POLICIES, load_recipe, parse_recipe
-from rlshare.agents.search_space import first_trial, search_space, tuned
+from rlshare.agents.recipes.search_space import first_trial, search_space, tuned
 
 STUDY = Path("logs/tune/ppo_gbt_CartPole-v1")
 # small and quick, and what is left to search is enough

@@ -27,7 +27,7 @@ def python(program: str) -> str:
         "from stable_baselines3 import PPO; import rlshare",
         "import rlshare; from stable_baselines3.ppo.ppo import PPO",
         "import rlshare.policies; from stable_baselines3 import PPO",
-        "import rlshare.policies.gbt; from stable_baselines3 import PPO",
+        "import rlshare.policies.gbt.actor_critic; from stable_baselines3 import PPO",
     ],
 )
 def test_the_alias_is_there_in_any_order_of_imports(imports: str) -> None:

@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.env_util import make_vec_env
 
 from rlshare.policies import GBTPolicy, TreeRolloutBuffer
-from rlshare.policies.options import learning_rate
+from rlshare.policies.gbt.options import learning_rate
 from rlshare.trees import Linear, Table
 
 

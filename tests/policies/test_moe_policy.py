@@ -29,9 +29,9 @@ from rlshare.policies import (
     ResetDeadExperts,
     TreeRolloutBuffer,
 )
-from rlshare.policies.moe import expert_layers, extractor_inputs
-from rlshare.policies.moe_callbacks import RecentSteps
-from rlshare.policies.moe_figures import use_by_task
+from rlshare.policies.moe.actor_critic import expert_layers, extractor_inputs
+from rlshare.policies.moe.callbacks import RecentSteps
+from rlshare.policies.moe.figures import use_by_task
 
 MOE = {"n_experts": 4, "top_k": 2, "width": 16, "hidden": 16}
 ALGORITHMS: dict[str, tuple[type[BaseAlgorithm], str, dict[str, Any]]] = {

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rlshare.policies.observations import TreeFeatures
+from rlshare.policies.gbt.features import TreeFeatures
 
 
 def test_box_is_flattened_to_float32() -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from rlshare.trees import BoostedTrees, TreeParams
-from rlshare.trees.torch_bridge import BoostingOptimizer, GradClip, TreeEnsemble, clip_rows
+from rlshare.trees.torch.bridge import BoostingOptimizer, GradClip, TreeEnsemble, clip_rows
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
 Y = torch.from_numpy(np.stack([X[:, 0] > 0, X[:, 1] * X[:, 2]], axis=1).astype(np.float32))

@@ -12,8 +12,8 @@ import torch
 from stable_baselines3.common.utils import polyak_update
 
 from rlshare.trees import BoostedTrees, TreeParams
-from rlshare.trees.torch_bridge import BoostingOptimizer
-from rlshare.trees.torch_target import FollowedEnsemble
+from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.target import FollowedEnsemble
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
 

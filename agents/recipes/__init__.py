@@ -1,0 +1,1 @@
+"""Settings of algorithms: recipes by policy and environment, and what they may say."""

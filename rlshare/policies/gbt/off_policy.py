@@ -1,0 +1,163 @@
+"""What the tree policies of SAC and TD3 share: an actor of trees, critics of trees or networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
+from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
+
+from rlshare.policies.gbt.base import TreePolicy
+from rlshare.policies.gbt.features import TreeFeatures
+from rlshare.policies.gbt.heads import Head, build_ensemble
+from rlshare.policies.gbt.networks import (
+    FORMS,
+    ActionForm,
+    Form,
+    TreeCritic,
+    TreeSACActor,
+    TreeTD3Actor,
+)
+from rlshare.policies.gbt.options import (
+    batch_tree_params,
+    clip_norm,
+    learning_rate,
+)
+from rlshare.trees import TreeParams
+from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.target import FollowedEnsemble, TargetEnsemble
+
+CriticKind = Literal["nn"] | Form
+TWIN_SUBSAMPLE = 0.5  # Friedman, "Stochastic Gradient Boosting", 2002
+
+
+class TreeActorPolicy(TreePolicy, BasePolicy):
+    """Builds actor and critics in place of the policy of SB3 that the subclass also inherits."""
+
+    actor_type: type[TreeSACActor] | type[TreeTD3Actor]  # set by the subclass
+    actor: Any
+    critic: ContinuousCritic
+    critic_target: ContinuousCritic
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Box,
+        lr_schedule: Schedule,
+        options: dict[str, Any],
+    ) -> None:
+        known = ("nn", *FORMS)
+        if options["critic"] not in known:
+            raise ValueError(
+                f"critic must be one of {', '.join(known)}, got {options['critic']!r}; trees over "
+                "observation and action together are not offered, since they are constant between "
+                "thresholds: dQ/da would be 0"
+            )
+        if options["n_critics"] < 1:
+            raise ValueError(f"n_critics must be >= 1, got {options['n_critics']}")
+        self._options = options
+        mixed = isinstance(observation_space, spaces.Dict)
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch={"pi": [], "qf": list(options["net_arch"])},
+            features_extractor_class=CombinedExtractor if mixed else FlattenExtractor,
+            optimizer_class=options["optimizer_class"],
+            optimizer_kwargs=options["optimizer_kwargs"],
+            n_critics=options["n_critics"],
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        features = TreeFeatures(self.observation_space)
+        params = batch_tree_params(self._options["tree"], features.categorical)
+        heads = self._actor_heads(get_action_dim(self.action_space))
+        trees = build_ensemble(heads, features.features_dim, params, FollowedEnsemble)
+        self.actor = self._make_tree_actor(features, trees)
+        self.actor.optimizer = BoostingOptimizer([trees], lr=lr_schedule(1))
+        if self._options["critic"] == "nn":
+            self._build_networks(lr_schedule)
+        else:
+            self._build_forms(lr_schedule, features, params)
+        self.critic_target.set_training_mode(False)
+
+    def _actor_heads(self, n_actions: int) -> list[Head]:
+        raise NotImplementedError
+
+    def _policy_head(self, n_actions: int) -> Head:
+        return Head(
+            n_actions,
+            learning_rate("policy_lr", self._options["policy_lr"]),
+            clip_norm("max_policy_grad_norm", self._options["max_policy_grad_norm"]),
+        )
+
+    def _make_tree_actor(
+        self, features: TreeFeatures, trees: FollowedEnsemble | TargetEnsemble
+    ) -> TreeSACActor | TreeTD3Actor:
+        return self.actor_type(self.observation_space, self.action_space, features, trees)  # type: ignore[arg-type]
+
+    def _build_networks(self, lr_schedule: Schedule) -> None:
+        """Build SB3's critics, as its policies do."""
+        make = cast("SACPolicy | TD3Policy", self).make_critic
+        self.critic, self.critic_target = make(), make()
+        self.critic_target.load_state_dict(self.critic.state_dict())
+        self.critic.optimizer = self.optimizer_class(
+            self.critic.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def _build_forms(
+        self, lr_schedule: Schedule, features: TreeFeatures, params: TreeParams
+    ) -> None:
+        """Build critics whose coefficients are trees."""
+        form, n_critics = self._options["critic"], self._options["n_critics"]
+        head = Head(
+            ActionForm.n_columns(form, get_action_dim(self.action_space)),
+            learning_rate("value_lr", self._options["value_lr"]),
+            clip_norm("max_value_grad_norm", self._options["max_value_grad_norm"]),
+        )
+        ensembles = [
+            build_ensemble([head], features.features_dim, own, FollowedEnsemble)
+            for own in _params_of_critics(params, self._options["tree"], n_critics)
+        ]
+        self.critic = self._make_tree_critic(features, ensembles)
+        targets = [ensemble.target for ensemble in ensembles]
+        self.critic_target = self._make_tree_critic(features, targets)
+        self.critic.optimizer = BoostingOptimizer(ensembles, lr=lr_schedule(1))
+
+    def _make_tree_critic(
+        self,
+        features: TreeFeatures,
+        trees: Sequence[FollowedEnsemble] | Sequence[TargetEnsemble],
+    ) -> TreeCritic:
+        form = self._options["critic"]
+        return TreeCritic(self.observation_space, self.action_space, features, trees, form)  # type: ignore[arg-type]
+
+    @property
+    def boosters(self) -> list[BoostingOptimizer]:
+        """The optimizers of the actor, and of the critics if these are trees."""
+        optimizers: list[Any] = [self.actor.optimizer, self.critic.optimizer]
+        return [each for each in optimizers if isinstance(each, BoostingOptimizer)]
+
+
+def _params_of_critics(
+    params: TreeParams, tree: Mapping[str, Any], n_critics: int
+) -> list[TreeParams]:
+    """Return the params of the critics, each with its own random draws.
+
+    Without draws all critics would be one and the same function: trees start alike and are grown
+    on the same batches, so the least of their values would be no pessimistic estimate.
+    """
+    seed = params.random_state or 0
+    drawn = n_critics == 1 or {"subsample", "colsample"} & set(tree)
+    subsample = params.subsample if drawn else TWIN_SUBSAMPLE
+    return [
+        replace(params, monotonic=None, subsample=subsample, random_state=(seed + 1 + k) % 2**31)
+        for k in range(n_critics)
+    ]

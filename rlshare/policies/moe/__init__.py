@@ -1,0 +1,1 @@
+"""Mixtures of experts as policies of Stable-Baselines3."""

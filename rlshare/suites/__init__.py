@@ -1,0 +1,1 @@
+"""Many runs: studies that search for settings."""

@@ -1,0 +1,279 @@
+"""Trials of ``rlshare tune``: what one is, and how a study goes on."""
+
+import csv
+import io
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+from stable_baselines3.common.callbacks import BaseCallback
+
+from rlshare.agents import parse_recipe
+from rlshare.agents.recipes.search_space import Space, first_trial, search_space, tuned
+from rlshare.files import write_atomically
+from rlshare.runs.callbacks.training import derived_seed
+from rlshare.runs.errors import UserError, user_errors
+from rlshare.runs.folder import TrainArgs, new_run_folder
+from rlshare.runs.signals import StopOnSignals
+
+_MEASURE = "mean return of the last 100 training episodes"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study is: its place, what its trials have in common, and how they are chosen.
+
+    Attributes:
+        args: of every trial, apart from its seed.
+        recipe: plain data that sampled values go into.
+        fixed: keys of the recipe that are not searched.
+    """
+
+    name: str
+    folder: Path
+    storage: str | None
+    args: TrainArgs
+    recipe: dict[str, Any]
+    fixed: tuple[str, ...]
+    continuous: bool
+    n_trials: int
+    n_startup_trials: int
+    n_evaluations: int
+    sampler: str
+    pruner: str
+
+    @property
+    def space(self) -> Space:
+        """What is searched."""
+        space = search_space(self.args.algo, self.args.policy, self.continuous)
+        return {key: values for key, values in space.items() if key not in self.fixed}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what all trials of a study must agree on to be compared."""
+        args = asdict(self.args)
+        named = ("algo", "policy", "env", "n_timesteps", "env_kwargs")
+        return {name: args[name] for name in named} | {"recipe": self.recipe}
+
+
+class Pruning(BaseCallback):
+    """Reports the returns of the training episodes, and stops a trial that falls behind.
+
+    It also stops after a signal to the study.
+    """
+
+    def __init__(
+        self, trial: optuna.Trial, signals: StopOnSignals, n_timesteps: int, n_evaluations: int
+    ) -> None:
+        super().__init__()
+        self.trial, self.signals, self.every = trial, signals, n_timesteps / n_evaluations
+        self.reports, self.pruned = 0, False
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= (self.reports + 1) * self.every:
+            self.reports += 1
+            returns = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+            if returns:
+                self.trial.report(float(np.mean(returns)), self.reports)
+                self.pruned = self.trial.should_prune()
+            return not self.pruned
+        return not self.signals.received
+
+
+def end_with_parent() -> None:
+    """Make this process end when its parent, which shares out the trials, was killed.
+
+    A worker of a pool waits for its next task forever, since it holds the queue open itself.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it is the parent that starts workers
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def open_study(plan: Plan, worker: int = 0) -> optuna.Study:
+    """Return the study of a plan, an earlier one if its storage holds it.
+
+    Raises:
+        UserError: the stored study is of other runs, or the storage cannot be used.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name=plan.name,
+        storage=_storage(plan),
+        direction="maximize",
+        load_if_exists=True,
+        sampler=_sampler(plan, derived_seed(plan.args.seed, worker)),
+        pruner=_pruner(plan),
+    )
+    before = study.user_attrs.get("plan")
+    if before is None:
+        study.set_user_attr("plan", plan.identity())
+        study.enqueue_trial(first_trial(plan.recipe, plan.space))
+    elif before != plan.identity():
+        odd = ", ".join(key for key, value in plan.identity().items() if before.get(key) != value)
+        raise UserError(
+            f"the study {plan.name!r} was begun with another {odd}: its trials cannot be compared "
+            "with these; give another --study-name"
+        )
+    return study
+
+
+def _sampler(plan: Plan, seed: int) -> BaseSampler:
+    if plan.sampler == "random":
+        return RandomSampler(seed=seed)
+    return TPESampler(n_startup_trials=plan.n_startup_trials, seed=seed, multivariate=True)
+
+
+def _pruner(plan: Plan) -> BasePruner:
+    if plan.pruner == "none":
+        return NopPruner()
+    if plan.pruner == "halving":
+        return SuccessiveHalvingPruner()
+    return MedianPruner(plan.n_startup_trials, n_warmup_steps=plan.n_evaluations // 3)
+
+
+def run_trials(plan: Plan, worker: int = 0) -> bool:
+    """Run trials until the study has as many as planned; return False after a signal."""
+    study = open_study(plan, worker)
+    with StopOnSignals() as signals:  # a trial has its own while it trains
+        while len(finished(study)) < plan.n_trials:
+            if signals.received or not _run(plan, study, study.ask(plan.space), signals):
+                return False
+    return True
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that ended, by themselves, by the pruner or by an error of their own."""
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if t.state.is_finished() and "interrupted" not in t.user_attrs]
+
+
+def _run(plan: Plan, study: optuna.Study, trial: optuna.Trial, signals: StopOnSignals) -> bool:
+    from rlshare.runs.training import Training
+
+    data = tuned(plan.recipe, trial.params)
+    args = TrainArgs(**{**asdict(plan.args), "seed": derived_seed(plan.args.seed, trial.number)})
+    folder = new_run_folder(plan.folder, args.algo, args.env)
+    trial.set_user_attr("run", folder.path.name)
+    pruning = Pruning(trial, signals, args.n_timesteps, plan.n_evaluations)
+    try:
+        recipe = parse_recipe(args.algo, args.policy, data, f"trial {trial.number}")
+        folder.write(args, recipe)
+        outcome = Training(folder, args, recipe, None, None, [pruning]).run()
+    except (ValueError, ArithmeticError, UserError) as error:  # such as NaN in a distribution
+        reason = " ".join(str(error).split())[:200]
+        trial.set_user_attr("error", reason)
+        study.tell(trial, state=TrialState.FAIL)
+        print(f"trial {trial.number:3}  failed: {reason}", flush=True)
+        return True
+    if outcome.interrupted and not pruning.pruned:
+        trial.set_user_attr("interrupted", True)
+        study.tell(trial, state=TrialState.FAIL)
+        return False
+    if outcome.mean_return is None:
+        trial.set_user_attr("error", "no episode ended")
+        study.tell(trial, state=TrialState.FAIL)
+    elif pruning.pruned:
+        study.tell(trial, state=TrialState.PRUNED)
+    else:
+        study.tell(trial, outcome.mean_return)
+    value = "no episode ended" if outcome.mean_return is None else f"{outcome.mean_return:10.2f}"
+    ended = f"  pruned at {outcome.num_timesteps:,}" if pruning.pruned else ""
+    print(f"trial {trial.number:3}  {value}{ended}", flush=True)
+    return True
+
+
+def _storage(plan: Plan) -> BaseStorage:
+    url = plan.storage or str(plan.folder / "study.log")
+    try:
+        if "://" in url:
+            return optuna.storages.get_storage(url)
+        return JournalStorage(JournalFileBackend(url))
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(f"--storage: cannot use {url}: {error}") from None
+
+
+def complete(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials with a value, best first."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(trials, key=lambda t: t.values[0], reverse=True)
+
+
+def write_results(plan: Plan, study: optuna.Study) -> Path:
+    """Write best.yml, trials.csv and history.png; return the first's path.
+
+    Raises:
+        UserError: no trial was completed.
+    """
+    best = complete(study)
+    if not best:
+        raise UserError(f"none of {len(finished(study))} trials was completed: see {plan.folder}")
+    settings = tuned(plan.recipe, best[0].params)
+    with user_errors():
+        recipe = parse_recipe(plan.args.algo, plan.args.policy, settings, "best trial")
+    head = (
+        f"# rlshare tune: {_MEASURE} {best[0].value:.2f} in trial {best[0].number} of "
+        f"{len(finished(study))}, {plan.args.n_timesteps:,} steps each\n"
+    )
+    table = {plan.args.policy: {plan.args.env: recipe.to_data()}}
+    text = yaml.safe_dump(table, sort_keys=False, default_flow_style=None)
+    path = plan.folder / "best.yml"
+    write_atomically(path, (head + text).encode())
+    write_atomically(plan.folder / "trials.csv", _table(plan, finished(study)).encode())
+    _draw(plan, finished(study))
+    return path
+
+
+def _table(plan: Plan, trials: Sequence[FrozenTrial]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["trial", "state", "value", "last_report", "run", "error", *plan.space])
+    for t in trials:
+        last = t.intermediate_values[max(t.intermediate_values)] if t.intermediate_values else ""
+        attrs = [t.user_attrs.get(key, "") for key in ("run", "error")]
+        params = [t.params.get(key, "") for key in plan.space]
+        writer.writerow([t.number, t.state.name.lower(), t.value, last, *attrs, *params])
+    return text.getvalue()
+
+
+def _draw(plan: Plan, trials: Sequence[FrozenTrial]) -> None:
+    """Draw the value of every trial and the best so far, and how each trial learnt."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    numbers, values = [t.number for t in done], np.array([t.value for t in done], np.float64)
+    left.plot(numbers, values, "o", color="C0", alpha=0.6, label="trial")
+    left.step(numbers, np.maximum.accumulate(values), "C1", where="post", label="best so far")
+    left.set_xlabel("trial")
+    left.set_ylabel(_MEASURE)
+    left.legend(frameon=False)
+    for t in trials:
+        pruned = t.state == TrialState.PRUNED
+        steps = np.array(sorted(t.intermediate_values))
+        returns = [t.intermediate_values[s] for s in steps]
+        at = steps * plan.args.n_timesteps / plan.n_evaluations
+        right.plot(at, returns, "C7" if pruned else "C0", alpha=0.5, linewidth=1)
+    right.set_xlabel("environment steps (grey: pruned)")
+    right.set_ylabel("mean return")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(plan.name)
+    figure.savefig(plan.folder / "history.png", dpi=120)

@@ -1,0 +1,1 @@
+"""Boosted trees under any torch loss, and their target networks."""
