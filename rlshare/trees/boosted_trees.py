@@ -347,11 +347,23 @@ class BoostedTrees:
         sums = np.array(self._forest.importances).reshape(3, self.n_features)
         return np.asarray(sums[kinds.index(kind)])
 
-    def _mark(self) -> Mark:
-        """Return where the model is, for ``_rewind`` after further steps."""
+    @property
+    def version(self) -> object:
+        """Changes where trees are replaced, by a compaction; it does not where trees are added.
+
+        Compare by identity: what was summed over the trees of another version is void.
+        """
+        return self._forest
+
+    def follow(self, target: Target) -> None:
+        """Let a target know of compactions, for as long as it lives; copies have no targets."""
+        self._targets.add(target)
+
+    def mark(self) -> Mark:
+        """Return where the model is, for :meth:`rewind` after further steps."""
         return self.n_trees, self.n_steps_done, self._forest.importances
 
-    def _rewind(self, mark: Mark) -> None:
+    def rewind(self, mark: Mark) -> None:
         """Drop the trees grown since a mark, as if they had never been."""
         n_trees, self.n_steps_done, importances = mark
         self._forest.truncate(n_trees)
@@ -560,7 +572,7 @@ class _Validation:
         if len(self._F) == 0:
             raise ValueError("eval_set must have at least one row, got none")
         self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
-        self._least, self._best = self._error(), model._mark()
+        self._least, self._best = self._error(), model.mark()
 
     def _error(self) -> float:
         return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
@@ -572,10 +584,10 @@ class _Validation:
         self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
         error = self._error()
         if error < self._least:
-            self._least, self._best = error, self._model._mark()
+            self._least, self._best = error, self._model.mark()
         return self._model.n_trees - self._best[0] >= self._rounds
 
     def rewind(self) -> None:
         """Drop the trees beyond the minimum, as if they had never been grown."""
         if self._rounds:
-            self._model._rewind(self._best)
+            self._model.rewind(self._best)

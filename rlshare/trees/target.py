@@ -37,7 +37,7 @@ class TargetTrees:
             raise ValueError("weights must be in [0, 1]")
         self._weights = _settled(given.astype(np.float64))
         self.model = model
-        model._targets.add(self)
+        model.follow(self)
 
     @property
     def weights(self) -> NDArray[np.float64]:

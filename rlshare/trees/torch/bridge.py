@@ -95,7 +95,7 @@ class TreeEnsemble(nn.Module):
         bins are those of the rollout.
         """
         codes = self.trees.bin(x) if self.trees.params.bins == "rollout" else None
-        old, forest = self._cache, self.trees._forest
+        old, forest = self._cache, self.trees.version
         if old is None or old.forest is not forest:
             old = _RowCache(None, x[:0], self.trees.predict(x[:0]), 0, 0, None, forest)
         margins = np.empty((len(x), self.trees.n_outputs), np.float32)
@@ -118,7 +118,7 @@ class TreeEnsemble(nn.Module):
         """
         if self._cache is None:
             raise ValueError("forward_rows needs rows: call hold first")
-        if self._cache.forest is not self.trees._forest:
+        if self._cache.forest is not self.trees.version:
             self.hold(self._cache.rollout, self._cache.x)
         cache = self._cache
         if cache.n_asked >= len(cache.x):
@@ -345,12 +345,12 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for ensemble, batch in zip(self.ensembles, batches, strict=True):
                 if batch is not None:
                     source, rows, grads = batch
-                    mark = ensemble.trees._mark()
+                    mark = ensemble.trees.mark()
                     ensemble.trees.step(source, grads, rows=rows, lr_scale=scale)
                     grown.append((ensemble.trees, mark))
         except ValueError:
             for trees, mark in grown:
-                trees._rewind(mark)
+                trees.rewind(mark)
             raise
         for ensemble in self.ensembles:
             ensemble.trees_changed()

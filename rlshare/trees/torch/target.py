@@ -109,7 +109,7 @@ class TargetEnsemble(nn.Module):
     def resize(self) -> None:
         """Give trees beyond the known ones the weight 0."""
         trees = self._online[0].trees
-        trees._targets.add(self)  # copies of trees come without targets
+        trees.follow(self)  # copies of trees come without targets
         missing = trees.n_trees - len(self.weights)
         self.weights.data = nn.functional.pad(self.weights.data, (0, missing))
 
