@@ -19,11 +19,7 @@ from rlshare.files import write_atomically
 from rlshare.trees import checks, model_file
 from rlshare.trees.categories import CategoryEncoder
 from rlshare.trees.params import TreeParams
-from rlshare.trees.schedules import (
-    LearningRate,
-    as_schedules,
-    rate_at,
-)
+from rlshare.trees.schedules import LearningRate, Schedule, as_schedules, rate_at
 
 FloatArray = NDArray[np.float32]
 Mark = tuple[int, int, list[float]]
@@ -135,6 +131,45 @@ class BoostedTrees:
         """Return the learning rates [n_outputs] of boosting step t, by default the next one."""
         t = self.n_steps_done if t is None else t
         return np.array([rate_at(schedule, t) for schedule in self._schedules])
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The learning rates [n_outputs] as functions of the boosting step."""
+        return self._schedules
+
+    def train_on_with(self, params: TreeParams, learning_rate: LearningRate) -> None:
+        """Grow trees by other params and rates from here on; those there are stay as they are.
+
+        Args:
+            params: of the next trees.
+            learning_rate: of the next trees, as in the constructor.
+
+        Raises:
+            ValueError: for params that contradict the trees: another ``grow_policy`` or
+                ``categorical``, or ``monotonic`` constraints that they were not grown under.
+        """
+        self.check_params(params)
+        checks.shape(params, self.n_features, self.n_outputs)
+        self._schedules = as_schedules(learning_rate, self.n_outputs)
+        self.params = params
+
+    def check_params(self, params: TreeParams) -> None:
+        """Refuse params under which these trees could not have been grown.
+
+        Raises:
+            ValueError: see :meth:`train_on_with`.
+        """
+        for name in ("grow_policy", "categorical"):
+            own, other = getattr(self.params, name), getattr(params, name)
+            if (own or None) != (other or None):
+                raise ValueError(
+                    f"{name} must be {own!r}, as of the trees there are, got {other!r}"
+                )
+        new = set(params.monotonic or ()) - set(self.params.monotonic or ())
+        if new and self.n_trees:
+            raise ValueError(
+                f"monotonic must not constrain trees that were grown without, got {sorted(new)}"
+            )
 
     def predict(
         self,
