@@ -19,7 +19,7 @@ from rlshare.trees.compaction import Target, Targets, compacted
 from rlshare.trees.early_stopping import Validation
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.params import TreeParams
-from rlshare.trees.schedules import LearningRate, Rates, as_schedules
+from rlshare.trees.schedules import LearningRate, Rates, Schedule, as_schedules
 from rlshare.trees.storage import Parts, Stored
 from rlshare.trees.structure import Importance, TreeArrays, as_dict, importances
 
@@ -150,6 +150,45 @@ class BoostedTrees(Stored):
     def learning_rates(self, t: int | None = None) -> NDArray[np.float64]:
         """Return the learning rates [n_outputs] of boosting step t, by default the next one."""
         return self._rates.at(self.n_steps_done if t is None else t).copy()
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The learning rates [n_outputs] as functions of the boosting step."""
+        return self._rates.schedules
+
+    def train_on_with(self, params: TreeParams, learning_rate: LearningRate) -> None:
+        """Grow trees by other params and rates from here on; those there are stay as they are.
+
+        Args:
+            params: of the next trees.
+            learning_rate: of the next trees, as in the constructor.
+
+        Raises:
+            ValueError: for params that contradict the trees: another ``grow_policy`` or
+                ``categorical``, or ``monotonic`` constraints that they were not grown under.
+        """
+        self.check_params(params)
+        checks.shape(params, self.n_features, self.n_outputs)
+        self._rates = Rates(as_schedules(learning_rate, self.n_outputs))
+        self.params = params
+
+    def check_params(self, params: TreeParams) -> None:
+        """Refuse params under which these trees could not have been grown.
+
+        Raises:
+            ValueError: see :meth:`train_on_with`.
+        """
+        for name in ("grow_policy", "categorical"):
+            own, other = getattr(self.params, name), getattr(params, name)
+            if (own or None) != (other or None):
+                raise ValueError(
+                    f"{name} must be {own!r}, as of the trees there are, got {other!r}"
+                )
+        new = set(params.monotonic or ()) - set(self.params.monotonic or ())
+        if new and self.n_trees:
+            raise ValueError(
+                f"monotonic must not constrain trees that were grown without, got {sorted(new)}"
+            )
 
     def predict(
         self,
