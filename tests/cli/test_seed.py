@@ -7,7 +7,6 @@ import pytest
 from agents_alike import parts, steps
 from command import RLSHARE, new_process, succeeds
 
-
 SHORT = ["--eval-freq", "400", "--eval-episodes", "1", "-n", "1500"]
 
 
