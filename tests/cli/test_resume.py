@@ -119,7 +119,7 @@ def test_a_resumed_run_may_be_evaluated_more_often(tmp_path: Path) -> None:
 def test_a_signal_in_the_last_rollout_lets_the_run_end(tmp_path: Path) -> None:
     """Past -n only the rollout's rest is missing; stopped there, a resume would have no step."""
     command = [RLSHARE, "train", "-n", "20", "--n-envs", "1", "--eval-freq", "0"]
-    command += ["--hyperparams", "n_steps:20000", "batch_size:20000", "n_epochs:1"]
+    command += ["--hyperparams", "n_steps:4000", "batch_size:4000", "n_epochs:1"]
     run = tmp_path / "logs/ppo/CartPole-v1_1"
     monitor = run / "0.monitor.csv"
     with Program(*command, cwd=tmp_path) as process:
@@ -132,7 +132,7 @@ def test_a_signal_in_the_last_rollout_lets_the_run_end(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert "stopping" in process.stderr  # the signal came while it trained
     assert (run / "CartPole-v1.zip").exists()
-    assert steps(newest(run)) == 20000
+    assert steps(newest(run)) == 4000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
