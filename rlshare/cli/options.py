@@ -1,13 +1,12 @@
 """Option types shared by the commands."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-AlgoName = Literal["ppo", "ppo_mask", "a2c", "awr", "dqn", "sac", "td3"]
-PolicyName = Literal["gbt", "moe", "mlp"]
+from rlshare.agents.registry import AlgoName
 
 _PAIR_OPTIONS = ("--hyperparams", "--env-kwargs")
 

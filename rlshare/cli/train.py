@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from rlshare.agents.registry import AlgoName, PolicyName
 from rlshare.cli.options import (
-    AlgoName,
     ConfFile,
     Device,
     EnvKwargs,
     NumThreads,
-    PolicyName,
     step_count,
 )
 from rlshare.runs.errors import UserError, user_errors

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rlshare.cli.options import AlgoName, ConfFile, EnvKwargs, NumThreads, PolicyName, step_count
+from rlshare.agents.registry import AlgoName, PolicyName
+from rlshare.cli.options import ConfFile, EnvKwargs, NumThreads, step_count
 from rlshare.runs.errors import UserError, user_errors
 
 if TYPE_CHECKING:

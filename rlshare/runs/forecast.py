@@ -42,7 +42,7 @@ def forecast(
     from rlshare.policies.gbt.features import TreeFeatures
     from rlshare.trees import BoostedTrees, TreeParams
 
-    tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
+    tree = recipe.policy_kwargs.tree.model_dump()
     changes = {"categorical": None, "feature_weights": None, "monotonic": None, "bins": "batch"}
     params = TreeParams(**(tree | changes))
     n_features = TreeFeatures(observation_space).features_dim

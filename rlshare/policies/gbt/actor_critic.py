@@ -23,7 +23,8 @@ from rlshare.policies.gbt.heads import (
     params_of_columns,
 )
 from rlshare.policies.gbt.options import Rate, clip_norm, learning_rate, tree_params
-from rlshare.trees.torch.bridge import BoostingOptimizer, TreeEnsemble
+from rlshare.trees.torch.module import TreeEnsemble
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 
 class GBTPolicy(TreePolicy, ActorCriticPolicy):
@@ -226,11 +227,11 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
 
     def _hold(self, rollout: Any, modules: list[TreeEnsemble]) -> None:
         """Let the modules keep the rows of a rollout that is new to them."""
-        new = [module for module in modules if not module.holds(rollout)]
+        new = [module for module in modules if not module.has_cached(rollout)]
         if new:
             x = self.features_extractor(rollout)
             for module in new:
-                module.hold(rollout, x)
+                module.cache_rows(rollout, x)
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor

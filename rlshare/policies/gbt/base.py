@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
 from rlshare.trees import BoostedTrees
-from rlshare.trees.torch.bridge import BoostingOptimizer, TreeEnsemble
+from rlshare.trees.torch.module import TreeEnsemble
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
 

@@ -18,7 +18,7 @@ from rlshare.policies.gbt.options import (
     learning_rate,
     refuse_budget,
 )
-from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble
 
 

@@ -29,7 +29,7 @@ from rlshare.policies.gbt.options import (
     learning_rate,
 )
 from rlshare.trees import TreeParams
-from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble, TargetEnsemble
 
 CriticKind = Literal["nn"] | Form
