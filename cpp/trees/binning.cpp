@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../common/thread_pool.h"
+#include "nodes.h"
 
 namespace rlshare {
 namespace {
@@ -55,6 +56,11 @@ void sort_keyed(std::vector<Keyed>& keyed, std::vector<Keyed>& scratch) {
   }
 }
 
+// Thresholds of a column beside kMissing, which takes one of the codes.
+int n_beside(int n_bins, bool some_missing) {
+  return some_missing ? std::min(n_bins, kMaxBins - 1) : n_bins;
+}
+
 // The values of n_bins of n_bins + 1 nearly equal-count bins' last rows.
 std::vector<float> quantile_candidates(const std::vector<Keyed>& sorted, int n_bins) {
   std::vector<float> out;
@@ -95,10 +101,12 @@ void quantile_bins(const float* column, std::size_t stride, std::size_t n, int n
   keyed.reserve(n);
   for (std::size_t i = 0; i < n; ++i) {
     const float value = column[i * stride] + 0.f;  // -0 becomes 0: they compare equal
-    if (!std::isnan(value)) keyed.push_back(Keyed{sort_key(value)} << 32 | i);
+    if (!std::isnan(value)) keyed.push_back(Keyed{sort_key(std::max(value, kLowest))} << 32 | i);
   }
   sort_keyed(keyed, scratch);
-  bins.candidates = quantile_candidates(keyed, n_bins);
+  const bool some_missing = !keyed.empty() && keyed.size() < n;
+  bins.candidates = quantile_candidates(keyed, n_beside(n_bins, some_missing));
+  if (some_missing) bins.candidates.insert(bins.candidates.begin(), kMissing);
   bins.narrow.assign(n, 0);
   std::size_t code = 0;
   for (Keyed k : keyed) {
@@ -110,13 +118,18 @@ void quantile_bins(const float* column, std::size_t stride, std::size_t n, int n
 
 void uniform_bins(const float* column, std::size_t stride, std::size_t n, int n_bins,
                   FeatureBins& bins) {
-  bins.candidates = uniform_candidates(column, stride, n, n_bins);
+  std::size_t n_missing = 0;
+  for (std::size_t i = 0; i < n; ++i) n_missing += std::isnan(column[i * stride]);
+  const bool some_missing = n_missing > 0 && n_missing < n;
+  bins.candidates = uniform_candidates(column, stride, n, n_beside(n_bins, some_missing));
+  if (some_missing) bins.candidates.insert(bins.candidates.begin(), kMissing);
   bins.narrow.assign(n, 0);
   const auto begin = bins.candidates.begin(), end = bins.candidates.end();
   for (std::size_t i = 0; i < n; ++i) {
     const float value = column[i * stride];
     if (!std::isnan(value))
-      bins.narrow[i] = static_cast<std::uint8_t>(std::lower_bound(begin, end, value) - begin);
+      bins.narrow[i] =
+          static_cast<std::uint8_t>(std::lower_bound(begin, end, std::max(value, kLowest)) - begin);
   }
 }
 
