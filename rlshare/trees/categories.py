@@ -15,8 +15,8 @@ Category = str | int
 Keys = NDArray[np.int64] | list[list[Category | None]]
 _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
-_TIMES = (np.datetime64, np.timedelta64)
-_NUMBERS = (Real, np.bool_, type(None))
+_TIMES: tuple[type, ...] = (np.datetime64, np.timedelta64)
+_NUMBERS: tuple[type, ...] = (Real, np.bool_, type(None))
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
 MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
 MAX_TABLE = 2**20  # integers in the ranges of all features, 4 MB
@@ -52,7 +52,9 @@ class CategoryEncoder:
     def as_array(self, X: Any) -> NDArray[Any]:
         """Return X as an array, its shape checked, its values as they are but for masked ones."""
         if isinstance(X, np.ma.MaskedArray):
-            X = np.where(np.ma.getmaskarray(X), None, X.data.astype(object))
+            mask = np.ma.getmaskarray(X)
+            X = X.data.astype(object)
+            X[mask] = None
         plain = isinstance(X, np.ndarray) or not self.numbers
         array: NDArray[Any] = np.asarray(X, dtype=None if plain else object)
         if array.ndim != 2 or array.shape[1] != self.n_features:
