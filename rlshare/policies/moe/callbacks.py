@@ -14,8 +14,7 @@ from torch import Tensor
 
 from rlshare.moe import Telemetry
 from rlshare.moe.telemetry import DEAD_SHARE
-from rlshare.policies.moe.actor_critic import expert_layers, extractor_inputs
-from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.extractor import MoEExtractor, expert_layers, extractor_inputs
 
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")  # which cannot hold a histogram
 _ROWS_PER_REPORT = 2048
