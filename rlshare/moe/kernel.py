@@ -45,11 +45,7 @@ def takes(x: Tensor, seen: Tensor, weights: Sequence[Tensor], shapes: Sequence[t
         weights: parameters.
         shapes: theirs.
     """
-    if (
-        reference.is_recorded()
-        or torch._C._functorch.peek_interpreter_stack() is not None  # vmap, grad
-        or torch._C._len_torch_dispatch_stack()  # fake tensors, make_fx
-    ):
+    if reference.is_recorded() or is_transformed():
         return False
     if not _readable(x) or (seen is not x and not _readable(seen)):
         return False
@@ -57,6 +53,14 @@ def takes(x: Tensor, seen: Tensor, weights: Sequence[Tensor], shapes: Sequence[t
         if not _readable(weight) or weight.shape != shape:
             return False
     return not x.is_neg()  # a view whose memory holds the opposite numbers
+
+
+def is_transformed() -> bool:
+    """Whether tensors may stand for others: in torch.func's transforms, and where fakes are run."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def _readable(tensor: Tensor) -> bool:

@@ -14,6 +14,7 @@ from rlshare.moe.options import Options, default_balance
 from rlshare.moe.statistics import Statistics
 
 _ROUTER_GAIN = 0.1  # starts near uniform gates, and still prefers different experts for rows
+_PENDING = "pending_extra_state"  # beside the parameters in a state_dict; older files have none
 Network = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -230,6 +231,17 @@ class MoELayer(nn.Module):
             self._counted = self.statistics.counts.clone()
         return super().train(mode)
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        if self.gate == "sigmoid_bias":  # what the bias still has to answer to
+            destination[prefix + _PENDING] = self.statistics.counts - self._counted
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
+        pending = state.pop(prefix + _PENDING, None)
+        if pending is not None:
+            self._counted = self.statistics.counts - pending.to(self._counted)
+        super()._load_from_state_dict(state, prefix, *args)  # type: ignore[no-untyped-call]
+
     @property
     def selection_bias(self) -> Tensor | None:
         """What is added to the sigmoids when experts are selected, [E]; None without sigmoids."""
@@ -289,7 +301,7 @@ class MoELayer(nn.Module):
         if torch.is_grad_enabled() and not reference.is_exported() and x.shape[0]:
             loss = balancing.balance_loss(self.rules, logits, routes)
             y = balancing.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
-            if self.training:
+            if self.training and not (x.is_meta or kernel.is_transformed()):
                 self.statistics.add(routes, inputs, loss)
         return y
 

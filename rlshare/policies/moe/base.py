@@ -55,7 +55,7 @@ class ExpertPolicy(nn.Module):
                     f"{list(value.shape)} here; load with the moe, shared, net_arch and encoder it "
                     "was made with"
                 )
-        odd = sorted(own.keys() ^ state_dict.keys())
+        odd = sorted(k for k in own.keys() ^ state_dict.keys() if not k.endswith("_extra_state"))
         if strict and odd:
             raise ValueError(
                 f"the stored policy has another structure: {odd[0]} and {len(odd) - 1} more are in "
