@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/ from benchmarks/results; with --check, fail if they differ."""
+"""Write the tables of README.md and docs/ from benchmarks/results; --check: fail if they differ."""
 
 from __future__ import annotations
 

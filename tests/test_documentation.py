@@ -81,7 +81,9 @@ def test_commands_in_sentences_exist(
             assert option in shown, command
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "format", "fuzz"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "quick", "lint", "format", "docs", "wheel", "fuzz"]
+)
 def test_make_targets(target: str) -> None:
     found = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

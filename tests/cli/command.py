@@ -4,6 +4,7 @@ To import torch and Stable-Baselines3 takes several times as long as most of wha
 a zygote does it once and forks; ``zygote.py`` says how. ``new_process`` starts an interpreter.
 """
 
+import atexit
 import functools
 import json
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 RLSHARE = str(Path(sys.executable).with_name("rlshare"))
 TINY = ["--n-timesteps", "512", "--eval-freq", "256", "--eval-episodes", "1"]
@@ -22,9 +23,9 @@ TINY = ["--n-timesteps", "512", "--eval-freq", "256", "--eval-episodes", "1"]
 PATIENCE = 120 * float(os.environ.get("RLSHARE_TEST_PATIENCE", "1"))
 
 # What a program finds imported: what Stable-Baselines3 stands on, and all that the commands need.
-BELOW_SB3 = ("torch", "torch._dynamo", "torch.utils.tensorboard", "gymnasium", "pandas",
-             "matplotlib.pyplot", "numba")  # fmt: skip
-ALL = (*BELOW_SB3, "stable_baselines3", "sb3_contrib", "optuna", "mujoco", "moviepy", "rlshare.*")
+BELOW_SB3 = ("torch", "torch.utils.tensorboard", "gymnasium", "pandas", "matplotlib.pyplot")
+OTHERS = ("torch._dynamo", "numba", "optuna", "mujoco", "moviepy", "sb3_contrib", "rlshare.*")
+ALL = (*BELOW_SB3, "stable_baselines3", *OTHERS)
 
 
 class Program:
@@ -40,13 +41,13 @@ class Program:
         self,
         *argv: str,
         cwd: Path,
-        env: dict[str, str] | None = None,
         file_size: int | None = None,
         imported: tuple[str, ...] = ALL,
     ) -> None:
-        program = {"argv": argv, "cwd": str(cwd), "env": {**os.environ, **(env or {})}}
+        program = {"argv": argv, "cwd": str(cwd), "env": dict(os.environ)}
         self.argv = argv
         self.returncode: int | None = None
+        self._texts: list[str] = []
         self._streams = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115  read at any time
         self._status, status = os.pipe()
         with tempfile.TemporaryFile("w+", encoding="utf-8") as request:
@@ -68,11 +69,17 @@ class Program:
     @property
     def stdout(self) -> str:
         """What it has written so far."""
-        return _read(self._streams[0])
+        return self._read(0)
 
     @property
     def stderr(self) -> str:
-        return _read(self._streams[1])
+        return self._read(1)
+
+    def _read(self, index: int) -> str:
+        if self._texts:
+            return self._texts[index]
+        stream = self._streams[index].fileno()
+        return os.pread(stream, os.fstat(stream).st_size, 0).decode()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -93,6 +100,9 @@ class Program:
     def _end(self) -> None:
         self.returncode = int(self._line())
         os.close(self._status)
+        self._texts = [self.stdout, self.stderr]
+        for stream in self._streams:
+            stream.close()
 
     def _line(self) -> bytes:
         line = b""
@@ -103,22 +113,19 @@ class Program:
         return line
 
 
-def _read(stream: IO[bytes]) -> str:
-    size = os.fstat(stream.fileno()).st_size
-    return os.pread(stream.fileno(), size, 0).decode()
-
-
 @functools.cache
 def _zygote(imported: tuple[str, ...]) -> socket.socket:
     """Start one; it ends with this process, when the socket does."""
     ours, its = socket.socketpair()
     command = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(its.fileno())]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}  # a child inherits no threads: none must exist
-    subprocess.Popen(
+    process = subprocess.Popen(
         [*command, *imported], env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     its.close()
+    atexit.register(process.wait)  # kept so long: one that is let go while it runs is warned of
+    atexit.register(process.terminate)
     return ours
 
 

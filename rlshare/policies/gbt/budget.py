@@ -42,8 +42,8 @@ class TreeBudget:
     refitted on the last observations acted on and a selection of all before, and the change of the
     policy and the value is measured on a quarter of the last ones, which is held out. The first
     that keeps the mean KL divergence within ``max_kl`` and the value's error within a fifth (see
-    :class:`CompactionReport`) is accepted; if neither does, the ensemble stays as it is until it has grown
-    by a quarter.
+    :class:`CompactionReport`) is accepted; if neither does, the ensemble stays as it is until it
+    has grown by a quarter.
 
     Args:
         max_trees: trees an ensemble may have, >= 16.

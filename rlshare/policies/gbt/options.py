@@ -32,8 +32,8 @@ _REASONS = {
     "layer_norm": _LAYERS,
     "full_std": _EXPLORATION,
     "use_expln": _EXPLORATION,
-    "squash_output": "actions of PPO, A2C and AWR are clipped to their bounds, those of SAC and TD3 "
-    "squashed, always",
+    "squash_output": "actions of PPO, A2C and AWR are always clipped to their bounds, those of SAC "
+    "and TD3 squashed",
     "clip_mean": "means are not bounded, max_policy_grad_norm bounds their steps",
     "features_extractor_class": _OBSERVATIONS,
     "features_extractor_kwargs": _OBSERVATIONS,
