@@ -59,7 +59,7 @@ lint: $(INSTALLED) package
 	$(BIN)/python benchmarks/readme_table.py --check
 
 docs: $(INSTALLED) package
-	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 # Whether every extra can be installed, with the pinned versions and with the lowest declared ones.
 # uv works it out from the packages' metadata and downloads none of them.

@@ -70,7 +70,7 @@ class Algorithm:
 
 
 _ACTOR_CRITIC = {
-    "gbt": f"{_SCHEMA}.on_policy:GBTKwargs",
+    "gbt": f"{_SCHEMA}.trees:ActorCritic",
     "moe": f"{_SCHEMA}.on_policy:MoEKwargs",
     "mlp": f"{_SCHEMA}.on_policy:MLPKwargs",
 }
@@ -125,7 +125,7 @@ _RECORDS = (
         "stable_baselines3:DQN",
         f"{_SCHEMA}.off_policy:DQNRecipe",
         {
-            "gbt": f"{_SCHEMA}.off_policy:GBTQFunctionKwargs",
+            "gbt": f"{_SCHEMA}.trees:QFunction",
             "moe": f"{_SCHEMA}.off_policy:MoEQNetworkKwargs",
             "mlp": f"{_SCHEMA}.off_policy:QNetworkKwargs",
         },
@@ -136,7 +136,7 @@ _RECORDS = (
         "sac",
         "stable_baselines3:SAC",
         f"{_SCHEMA}.off_policy:SACRecipe",
-        {"gbt": f"{_SCHEMA}.off_policy:GBTStochasticActorKwargs", **_ACTOR_AND_CRITICS},
+        {"gbt": f"{_SCHEMA}.trees:StochasticActor", **_ACTOR_AND_CRITICS},
         f"{_SEARCH}:sac",
         on_policy=False,
     ),
@@ -144,7 +144,7 @@ _RECORDS = (
         "td3",
         "stable_baselines3:TD3",
         f"{_SCHEMA}.off_policy:TD3Recipe",
-        {"gbt": f"{_SCHEMA}.off_policy:GBTActorKwargs", **_ACTOR_AND_CRITICS},
+        {"gbt": f"{_SCHEMA}.trees:Actor", **_ACTOR_AND_CRITICS},
         f"{_SEARCH}:td3",
         on_policy=False,
     ),

@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/ from benchmarks/results; with --check, fail if they differ."""
+"""Write the tables of README.md and docs/ from benchmarks/results; --check: fail if they differ."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ PAPER = {
     "ALE/Pong-v5": {"ppo": "15.4 (10M)", "mlp": "18.5 (10M)"},
 }
 SHORT = ["CartPole-v1", "Acrobot-v1", "LunarLander-v3", "MountainCar-v0", "Pendulum-v1"]
-SHORT += ["HalfCheetah-v5", "Swimmer-v5", "Hopper-v5", "Walker2d-v5", "MiniGrid-RedBlueDoors-6x6-v0"]
+SHORT += [
+    "HalfCheetah-v5",
+    "Swimmer-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "MiniGrid-RedBlueDoors-6x6-v0",
+]
 CLASSIC = [env for env, found in PAPER.items() if "awr" in found]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -113,7 +113,8 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {path!r}{_suggestion(path, _paths(schema))}"
     rule = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {rule[0].lower()}{rule[1:]}, got {first['input']!r}"
+    got = "" if ", got " in rule else f", got {first['input']!r}"
+    return f"{path}: {rule[0].lower()}{rule[1:]}{got}"
 
 
 def _suggestion(path: str, known: list[str]) -> str:
@@ -129,7 +130,7 @@ def _paths(schema: type[BaseModel], prefix: str = "") -> list[str]:
     names: list[str] = []
     for name, field in schema.model_fields.items():
         names.append(prefix + name)
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            names += _paths(section, f"{prefix}{name}.")
+        for section in (field.annotation, *get_args(field.annotation)):  # it may be optional
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                names += _paths(section, f"{prefix}{name}.")
     return names

@@ -5,36 +5,8 @@ from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Schedule, Settings
-from rlshare.agents.recipes.schema.on_policy import MoESettings, TreeSettings
-
-
-class GBTQFunctionKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTDQNPolicy``."""
-
-    tree: TreeSettings = TreeSettings()
-    value_lr: Schedule = None
-    max_value_grad_norm: float | None = None
-
-
-class GBTActorKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTTD3Policy``."""
-
-    tree: TreeSettings = TreeSettings()
-    policy_lr: Schedule = None
-    value_lr: Schedule = None
-    max_policy_grad_norm: float | None = None
-    max_value_grad_norm: float | None = None
-    critic: Literal["nn", "linear", "tanh", "quadratic"] | None = None
-    n_critics: PositiveInt | None = None
-    net_arch: list[int] | None = None
-
-
-class GBTStochasticActorKwargs(GBTActorKwargs):
-    """``policy_kwargs`` of ``rlshare.policies.GBTSACPolicy``."""
-
-    log_std_lr: Schedule = None
-    log_std_init: float | None = None
+from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Settings
+from rlshare.agents.recipes.schema.on_policy import MoESettings
 
 
 class QNetworkKwargs(Settings):

@@ -1,51 +1,11 @@
 """Recipes of the algorithms that learn from rollouts, and of actor-critic policies."""
 
 from math import ceil
-from typing import Generic, Literal, Self
+from typing import Generic, Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import PositiveInt
 
 from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Schedule, Settings
-from rlshare.trees import TreeParams
-
-
-class TreeSettings(Settings):
-    """Fields of ``rlshare.trees.TreeParams``."""
-
-    max_depth: int | None = None
-    grow_policy: Literal["oblivious", "greedy"] | None = None
-    score: Literal["cosine", "l2"] | None = None
-    candidates: Literal["quantile", "uniform"] | None = None
-    n_bins: int | None = None
-    bins: Literal["batch", "rollout"] | None = None
-    min_samples_leaf: int | None = None
-    l2_regularization: float | None = None
-    subsample: float | None = None
-    colsample: float | None = None
-    feature_weights: list[float] | None = None
-    categorical: list[int] | None = None
-    monotonic: list[tuple[int, int, int]] | None = None
-    random_state: int | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        TreeParams(**self.model_dump())
-        return self
-
-
-class GBTKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTPolicy``."""
-
-    tree: TreeSettings = TreeSettings()
-    policy_lr: Schedule = None
-    value_lr: Schedule = None
-    shared: bool | None = None
-    log_std_init: float | None = None
-    log_std_lr: Schedule = None
-    max_policy_grad_norm: float | None = None
-    max_value_grad_norm: float | None = None
-    tree_budget: int | None = None
-    compaction_max_kl: float | None = None
 
 
 class MoESettings(Settings):

@@ -140,18 +140,20 @@ class TreeEnsemble(nn.Module):
 
         Raises:
             RuntimeError: if the bytes are not an ensemble of the same numbers of features and
-                outputs (a ValueError would be hidden by Stable-Baselines3).
+                outputs, growth, categories and constraints (a ValueError would be hidden by
+                Stable-Baselines3).
         """
         try:
             data = state.cpu().numpy().tobytes()
             trees = BoostedTrees.from_bytes(data, n_threads=self.trees.n_threads)
+            ours, theirs = ((t.n_features, t.n_outputs) for t in (self.trees, trees))
+            if ours != theirs:
+                raise ValueError(
+                    f"the saved trees must have (n_features, n_outputs) = {ours}, got {theirs}"
+                )
+            trees.check_params(self.trees.params)
         except ValueError as error:
             raise RuntimeError(str(error)) from error
-        ours, theirs = ((t.n_features, t.n_outputs) for t in (self.trees, trees))
-        if ours != theirs:
-            raise RuntimeError(
-                f"the saved trees must have (n_features, n_outputs) = {ours}, got {theirs}"
-            )
         self.trees = trees
         self.clear_tape()
         self._cache = None
