@@ -57,7 +57,7 @@ def refusal(algorithm: type[BaseAlgorithm], policy: str, observations: Any, acti
     """Return what an agent of them answers when it is made; "" where it is, and acts."""
     settings = {"buffer_size": 10} if hasattr(algorithm, "load_replay_buffer") else {}
     try:
-        model = algorithm(policy, Anything(observations, actions), **settings)  # type: ignore
+        model = algorithm(policy, Anything(observations, actions), **settings)
         model.predict(observations.sample())
     except (AssertionError, NotImplementedError, ValueError) as error:
         return str(error) or type(error).__name__
