@@ -37,7 +37,7 @@ demo: $(INSTALLED)
 	    "  $(BIN)/rlshare train --env LunarLander-v3                 a harder task, with its recipe"
 
 # A process a core, and in each of them torch on one thread.
-PYTEST_ALL := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile
+PYTEST_ALL := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 test: $(INSTALLED)
 	$(PYTEST_ALL) tests
 

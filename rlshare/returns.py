@@ -1,9 +1,10 @@
 """Advantages of rollouts, compiled."""
 
+from collections.abc import Callable
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from rlshare.compiled import compiled
 
 Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
@@ -58,11 +59,17 @@ def gae(
     advantages = np.empty_like(r)
     # Factors in the arrays' type, as numpy would multiply them: results are then those of SB3.
     discount, decay = dtype.type(gamma), dtype.type(gamma * gae_lambda)
-    _gae(r, v, next_v, no_value, no_trace, discount, decay, advantages)
+    _compiled_gae()(r, v, next_v, no_value, no_trace, discount, decay, advantages)
     return advantages
 
 
-@compiled
+@cache
+def _compiled_gae() -> Callable[..., None]:
+    from rlshare.compiled import compiled  # numba is heavy, and only training needs it
+
+    return compiled(_gae)
+
+
 def _gae(
     rewards: Floats,
     values: Floats,

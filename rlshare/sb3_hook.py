@@ -5,9 +5,10 @@ Importing Stable-Baselines3 here would load torch into every program that only w
 """
 
 import importlib
-import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -16,31 +17,42 @@ _WATCHED = ("stable_baselines3", "sb3_contrib")
 
 
 def _register() -> None:
-    importlib.import_module("rlshare.policies.aliases").register()
+    """Register the aliases, or say why they are missing: the import under way must not fail."""
+    try:
+        importlib.import_module("rlshare.policies.aliases").register()
+    except Exception as error:  # whatever is broken, it is not the package under way
+        _warn(f"{type(error).__name__}: {error}")
+
+
+@cache  # both packages would say the same
+def _warn(error: str) -> None:
+    warnings.warn(
+        "the policies of rlshare are not known to Stable-Baselines3, since rlshare.policies "
+        f"cannot be imported: {error}",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 class _RegisterAfterImport(MetaPathFinder):
     """Lets the other finders find a watched package and adds the registration to its loading."""
 
-    def __init__(self) -> None:
-        self._searching = False
-
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the package's own spec, its loader extended; None for anything else."""
-        if fullname not in _WATCHED or self._searching:
+        if fullname not in _WATCHED:
             return None
-        self._searching = True  # the search below asks this finder too
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._searching = False
+        others = (finder for finder in sys.meta_path if not isinstance(finder, type(self)))
+        specs = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is None or spec.loader is None:
             return None
         load = spec.loader.exec_module
 
         def load_and_register(module: ModuleType) -> None:
+            if fullname == "sb3_contrib":  # two threads that import both would meet half-way
+                importlib.import_module("stable_baselines3")
             load(module)
             _register()
 

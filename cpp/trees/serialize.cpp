@@ -22,8 +22,8 @@ class Writer {
     out.append(reinterpret_cast<const char*>(&value), sizeof value);
   }
   template <typename T>
-  void put_all(const std::vector<T>& values) {
-    out.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
+  void put_all(const T* values, std::size_t n) {
+    out.append(reinterpret_cast<const char*>(values), n * sizeof(T));
   }
   std::string out;
 };
@@ -114,40 +114,32 @@ std::uint64_t checksum(const char* data, std::size_t n) {
 }
 
 std::string to_bytes(const Forest& forest, const std::string& metadata) {
-  std::vector<std::uint8_t> depth;
-  std::vector<std::uint32_t> n_nodes;
-  std::vector<Test> tests;
-  std::vector<Node> nodes;
-  std::vector<float> leaves, rates;
-  const bool greedy = forest.growth() == Growth::greedy;
-  for (std::size_t t = 0; t < forest.n_trees(); ++t) {
-    const Tree tree = forest.tree(t);
-    depth.push_back(tree.depth);
-    if (greedy) n_nodes.push_back(static_cast<std::uint32_t>(tree.nodes.size()));
-    tests.insert(tests.end(), tree.tests.begin(), tree.tests.end());
-    nodes.insert(nodes.end(), tree.nodes.begin(), tree.nodes.end());
-    leaves.insert(leaves.end(), tree.leaves.begin(), tree.leaves.end());
-    rates.insert(rates.end(), tree.rates.begin(), tree.rates.end());
-  }
+  const ForestView v = forest.view();
+  const bool greedy = v.growth == Growth::greedy;
+  const std::uint64_t n_tests = v.structure_begin[v.n_trees],
+                      n_leaf_floats = v.leaf_begin[v.n_trees];
   Writer w;
   w.out.append(kMagic, sizeof kMagic);
   w.put(kVersion);
-  w.put(static_cast<std::uint32_t>(forest.growth()));
-  w.put(static_cast<std::uint32_t>(forest.n_features()));
-  w.put(static_cast<std::uint32_t>(forest.n_outputs()));
-  w.put(static_cast<std::uint64_t>(depth.size()));
-  w.put(static_cast<std::uint64_t>(greedy ? nodes.size() : tests.size()));
-  w.put(static_cast<std::uint64_t>(leaves.size()));
+  w.put(static_cast<std::uint32_t>(v.growth));
+  w.put(static_cast<std::uint32_t>(v.n_features));
+  w.put(static_cast<std::uint32_t>(v.n_outputs));
+  w.put(static_cast<std::uint64_t>(v.n_trees));
+  w.put(n_tests);
+  w.put(n_leaf_floats);
   w.put(static_cast<std::uint64_t>(metadata.size()));
-  w.put_all(forest.categorical());
-  w.put_all(forest.bias());
-  w.put_all(forest.importances());
-  w.put_all(depth);
-  w.put_all(n_nodes);
-  w.put_all(tests);
-  w.put_all(nodes);
-  w.put_all(leaves);
-  w.put_all(rates);
+  w.put_all(v.categorical, v.n_features);
+  w.put_all(v.bias, v.n_outputs);
+  w.put_all(forest.importances().data(), forest.importances().size());
+  w.put_all(v.depth, v.n_trees);
+  for (std::size_t t = 0; greedy && t < v.n_trees; ++t)
+    w.put(static_cast<std::uint32_t>(v.structure_begin[t + 1] - v.structure_begin[t]));
+  if (greedy)
+    w.put_all(v.nodes, n_tests);
+  else
+    w.put_all(v.tests, n_tests);
+  w.put_all(v.leaves, n_leaf_floats);
+  w.put_all(v.rates, v.n_trees * v.n_outputs);
   w.out += metadata;
   w.put(checksum(w.out.data(), w.out.size()));
   return std::move(w.out);

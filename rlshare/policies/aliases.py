@@ -22,20 +22,25 @@ from rlshare.policies.moe.actor_critic import (
     MoETD3Policy,
 )
 
+_WORKING = "PPO, A2C, AWR, DQN, SAC, TD3, DDPG and MaskablePPO"
 _REASONS = {
-    "TRPO": "it needs second derivatives with respect to torch parameters, and trees have none",
-    "ARS": "it perturbs a flat vector of parameters, and trees are not one",
+    "TRPO": "it takes second derivatives with respect to torch parameters, which neither trees nor "
+    "the compiled experts have",
+    "ARS": "it perturbs the flat vector of parameters of an actor, without gradients or a value",
+    "RecurrentPPO": "its policies carry the state of an LSTM from step to step",
+    "QRDQN": "its networks predict quantiles of the return",
+    "TQC": "its critics predict quantiles of the return",
+    "CrossQ": "its critics are networks with batch renormalisation, and there are no targets",
 }
 
 
-def _refusal(algorithm: str, reason: str) -> type[GBTPolicy]:
-    """Return a policy class whose constructor says why the algorithm cannot have trees."""
+def _refusal(alias: str, algorithm: str) -> type[BasePolicy]:
+    """Return a policy class whose constructor says why the algorithm cannot have our policy."""
+    reason = _REASONS.get(algorithm, "there is no policy of this kind for it")
 
     class Refusal(GBTPolicy):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            raise ValueError(
-                f"GBTPolicy works with PPO, A2C, DQN, SAC and TD3, not with {algorithm}: {reason}"
-            )
+            raise ValueError(f"{alias} works with {_WORKING}, not with {algorithm}: {reason}")
 
     return Refusal
 
@@ -47,7 +52,6 @@ _POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
         "DQN": GBTDQNPolicy,
         "SAC": GBTSACPolicy,
         "TD3": GBTTD3Policy,
-        **{algorithm: _refusal(algorithm, reason) for algorithm, reason in _REASONS.items()},
     },
     "MoEPolicy": {
         "PPO": MoEPolicy,
@@ -69,10 +73,16 @@ _POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
 def register() -> None:
     """Add the aliases to the algorithms of Stable-Baselines3 and, if imported, of sb3_contrib."""
     for package in ("stable_baselines3", "sb3_contrib"):
-        for alias, policies in _POLICIES.items():
-            for name, policy in policies.items():
-                algorithm = getattr(sys.modules.get(package), name, None)
-                if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
-                    algorithm.policy_aliases[alias] = policy
+        for name, algorithm in list(vars(sys.modules.get(package, object)).items()):
+            if isinstance(algorithm, type) and issubclass(algorithm, BaseAlgorithm):
+                _register_with(name, algorithm)
     if hasattr(sys.modules.get("sb3_contrib"), "MaskablePPO"):
         importlib.import_module("rlshare.policies.maskable")  # registers its own
+
+
+def _register_with(name: str, algorithm: type[BaseAlgorithm]) -> None:
+    own = vars(algorithm).get("policy_aliases")  # DDPG has those of TD3
+    if own is None or name == "MaskablePPO":
+        return
+    for alias, policies in _POLICIES.items():
+        own[alias] = policies.get(name) or _refusal(alias, name)

@@ -70,6 +70,13 @@ class _Masked:
 class MaskableGBTPolicy(_Masked, GBTPolicy):
     """:class:`GBTPolicy` for MaskablePPO; actions are Discrete or MultiDiscrete."""
 
+    def forward(
+        self, obs: Tensor, deterministic: bool = False, action_masks: Any = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Act: return actions, values [n, 1] and log probabilities [n]."""
+        self.note_acting(obs, deterministic)
+        return _Masked.forward(self, obs, deterministic, action_masks)  # type: ignore[arg-type]
+
 
 class MaskableMoEPolicy(_Masked, MoEPolicy):
     """:class:`MoEPolicy` for MaskablePPO; actions are Discrete or MultiDiscrete."""

@@ -7,7 +7,7 @@ row and rollout, not once per epoch, and may bin the rollout's observations once
 those of Stable-Baselines3, by a compiled loop.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,19 @@ from stable_baselines3.common.type_aliases import DictRolloutBufferSamples, Roll
 from stable_baselines3.common.vec_env import VecNormalize
 
 from rlshare.returns import gae
+
+
+class RowsOfRollout(NamedTuple):
+    """Which rows of which rollout the observations of a minibatch are."""
+
+    ids: NDArray[np.int64]  # [m]
+    rollout: Any  # its observations; their identity tells it from others
+
+
+def rows_of(obs: Any) -> RowsOfRollout | None:
+    """Return the rows that observations of a minibatch know to be, None if they do not know."""
+    ids = getattr(obs, "row_ids", None)
+    return None if ids is None else RowsOfRollout(ids, obs.rollout)
 
 
 class CompiledAdvantages(RolloutBuffer):

@@ -39,13 +39,13 @@ def forecast(
         observation_space: of one environment.
         n_outputs: columns of each ensemble.
     """
-    from rlshare.policies.gbt.features import TreeFeatures
+    from rlshare.policies.gbt.features import TabularFeatures
     from rlshare.trees import BoostedTrees, TreeParams
 
-    tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
+    tree = recipe.policy_kwargs.model_dump()["tree"] or {}
     changes = {"categorical": None, "feature_weights": None, "monotonic": None, "bins": "batch"}
     params = TreeParams(**(tree | changes))
-    n_features = TreeFeatures(observation_space).features_dim
+    n_features = TabularFeatures(observation_space).features_dim
     rng = np.random.default_rng(0)
     n_rows = getattr(recipe, "batch_size", None) or 128
     X = rng.normal(size=(max(n_rows, recipe.n_envs), n_features)).astype(np.float32)

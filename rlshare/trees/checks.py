@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -50,20 +52,21 @@ def row_indices(rows: ArrayLike, n_rows: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(index, np.int64)
 
 
-def gradients(values: ArrayLike, n: int, n_outputs: int) -> FloatArray:
-    """Return finite gradients of shape [n, n_outputs], n >= 1."""
+def gradients(values: ArrayLike, n: int, n_outputs: int) -> tuple[FloatArray, float]:
+    """Return finite gradients of shape [n, n_outputs], n >= 1, and the largest magnitude."""
     with np.errstate(over="ignore"):  # what overflows is refused below
         out = np.ascontiguousarray(values, np.float32)
     if out.shape != (n, n_outputs):
         raise ValueError(f"grads must have shape [{n}, {n_outputs}], got {list(out.shape)}")
     if n == 0:
         raise ValueError("a step needs at least one row, got none")
-    if not _core.all_finite(out):
+    largest = _core.largest_magnitude(out)
+    if not isfinite(largest):
         row, column = np.argwhere(~np.isfinite(out))[0]
         raise ValueError(
             f"grads must be finite in float32, got {out[row, column]} in row {row}, output {column}"
         )
-    return out
+    return out, largest
 
 
 def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | None:
@@ -76,7 +79,7 @@ def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | No
         raise ValueError(
             f"sample_weight must have shape [{n}] or [{n}, {n_outputs}], got {list(out.shape)}"
         )
-    if not _core.all_finite(out) or out.min() < 0:
+    if not isfinite(_core.largest_magnitude(out)) or out.min() < 0:
         bad = out[~(np.isfinite(out) & (out >= 0))][0]
         raise ValueError(f"sample_weight must be finite and >= 0, got {bad}")
     return out

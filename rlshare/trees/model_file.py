@@ -48,7 +48,7 @@ class Metadata:
             )
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"its metadata is damaged: {error!r}") from error
-        checks.shape(metadata.params, forest.n_features, len(forest.bias))
+        checks.shape(metadata.params, forest.n_features, forest.n_outputs)
         if not metadata._fits(forest):
             raise ValueError("its metadata does not fit its trees")
         return metadata
@@ -63,7 +63,7 @@ class Metadata:
                 [len(self.categories.get(f, ())) for f in range(forest.n_features)]
             )
             and (self.params.grow_policy == "greedy") == forest.greedy
-            and len(self.schedules) == len(forest.bias)
+            and len(self.schedules) == forest.n_outputs
             and type(self.n_steps_done) is int
             and self.n_steps_done >= 0
         )

@@ -35,7 +35,7 @@ class TargetTrees:
             )
         if not ((given >= 0) & (given <= 1)).all():
             raise ValueError("weights must be in [0, 1]")
-        self._weights = _settled(given.astype(np.float64))
+        self._weights = settled(given.astype(np.float64))
         self.model = model
         model.follow(self)
 
@@ -48,8 +48,7 @@ class TargetTrees:
     @property
     def n_full(self) -> int:
         """Oldest trees of weight 1."""
-        partial = np.flatnonzero(self._weights != 1)
-        return int(partial[0]) if len(partial) else len(self._weights)
+        return n_full(self._weights)
 
     def update(self, tau: float) -> None:
         """Move the target towards the model: w <- w + tau (1 - w).
@@ -59,19 +58,31 @@ class TargetTrees:
         """
         if not 0 <= tau <= 1:
             raise ValueError(f"tau must be in [0, 1], got {tau!r}")
-        self._weights = _settled(1 - (1 - tau) * (1 - self.weights))
+        self._weights = settled(1 - (1 - tau) * (1 - self.weights))
 
     def predict(self, X: Any) -> NDArray[np.float32]:
         """Return the target's F(X), float32 [n, n_outputs], for X [n, n_features]."""
-        used = np.trim_zeros(self._weights, "b")
-        out = self.model.predict(X, 0, self.n_full)
-        return self.model.predict(X, self.n_full, len(used), out=out, tree_weights=used)
+        return weighted_sum(self.model, self._weights, X)
 
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
         self._weights = np.concatenate([np.ones(n_kept), self._weights[n_oldest:]])
 
 
-def _settled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def settled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights of which those near 1 are 1. In float32 small updates would never come so far."""
     return np.where(1 - weights < _ALMOST_ONE, 1.0, weights)
+
+
+def n_full(weights: NDArray[np.float64]) -> int:
+    """Return the number of the oldest trees that have the weight 1."""
+    partial = np.flatnonzero(weights != 1)
+    return int(partial[0]) if len(partial) else len(weights)
+
+
+def weighted_sum(model: BoostedTrees, weights: NDArray[np.float64], X: Any) -> NDArray[np.float32]:
+    """Return the bias and the trees of ``model`` times their ``weights`` for X [n, n_features]."""
+    used = np.trim_zeros(weights, "b")
+    full = n_full(weights)
+    out = model.predict(X, 0, full)
+    return model.predict(X, full, len(used), out=out, tree_weights=used)

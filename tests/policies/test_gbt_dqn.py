@@ -47,7 +47,7 @@ def test_a_hard_target_is_the_first_trees() -> None:
     model = agent(target_update_interval=150).learn(500)
     q_net, target = model.policy.q_net, model.policy.q_net_target
     x = model.replay_buffer.observations[:200, 0]
-    k = target.trees[0].view.n_full
+    k = target.trees[0].n_full
     assert 0 < k < model.policy.n_trees
     np.testing.assert_array_equal(
         target(torch.from_numpy(x)).numpy(), model.policy.ensembles[0].predict(x, 0, k)

@@ -5,11 +5,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rlshare.policies.gbt.features import TreeFeatures
+from rlshare.policies.gbt.features import TabularFeatures
 
 
 def test_box_is_flattened_to_float32() -> None:
-    features = TreeFeatures(spaces.Box(-1.0, 1.0, (2, 3), np.float64))
+    features = TabularFeatures(spaces.Box(-1.0, 1.0, (2, 3), np.float64))
     x = features(torch.arange(12, dtype=torch.float64).reshape(2, 2, 3))
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x, np.arange(12).reshape(2, 6))
@@ -17,13 +17,13 @@ def test_box_is_flattened_to_float32() -> None:
 
 
 def test_images_are_flattened_unscaled() -> None:
-    features = TreeFeatures(spaces.Box(0, 255, (1, 2, 2), np.uint8))
+    features = TabularFeatures(spaces.Box(0, 255, (1, 2, 2), np.uint8))
     x = features(torch.tensor([[[[0, 255], [7, 9]]]], dtype=torch.uint8))
     np.testing.assert_array_equal(x, [[0, 255, 7, 9]])
 
 
 def test_discrete_is_one_category_acting_and_learning() -> None:
-    features = TreeFeatures(spaces.Discrete(2**40))
+    features = TabularFeatures(spaces.Discrete(2**40))
     values = torch.tensor([3, 2**40 - 1])
     acting, learning = features(values), features(values[:, None])
     assert acting.dtype == np.int64
@@ -33,13 +33,13 @@ def test_discrete_is_one_category_acting_and_learning() -> None:
 
 
 def test_multidiscrete_is_one_category_per_component() -> None:
-    features = TreeFeatures(spaces.MultiDiscrete([3, 4]))
+    features = TabularFeatures(spaces.MultiDiscrete([3, 4]))
     np.testing.assert_array_equal(features(torch.tensor([[2, 3]])), [[2, 3]])
     assert features.categorical == [0, 1]
 
 
 def test_multibinary_is_numeric() -> None:
-    features = TreeFeatures(spaces.MultiBinary(3))
+    features = TabularFeatures(spaces.MultiBinary(3))
     x = features(torch.tensor([[1, 0, 1]], dtype=torch.int8))
     assert x.dtype == np.float32
     assert features.categorical == []
@@ -50,7 +50,7 @@ def test_dict_is_flattened_in_sorted_key_order(kinds_shape: tuple[int, ...]) -> 
     space = spaces.Dict(
         {"z": spaces.Discrete(5), "a": spaces.Box(0, 1, (2,)), "m": spaces.MultiBinary(1)}
     )
-    features = TreeFeatures(space)
+    features = TabularFeatures(space)
     x = features(
         {
             "z": torch.tensor([4, 2**24 + 1]).reshape(kinds_shape),
@@ -64,6 +64,6 @@ def test_dict_is_flattened_in_sorted_key_order(kinds_shape: tuple[int, ...]) -> 
 
 
 def test_arrays_and_tensors_give_the_same() -> None:
-    features = TreeFeatures(spaces.Box(-1.0, 1.0, (3,)))
+    features = TabularFeatures(spaces.Box(-1.0, 1.0, (3,)))
     array = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_array_equal(features(array), features(torch.from_numpy(array)))

@@ -91,7 +91,7 @@ def test_the_policy_alone(kind: str, tmp_path: Path) -> None:
     policy = CLASSES[kind[:3]].load(str(tmp_path / "policy.pt"), device="cpu")
     assert fingerprint(policy) == fingerprint(model.policy)
     with pytest.raises(ValueError, match="initial learning rate, which must be > 0"):
-        policy.boosters[0].step()
+        policy.tree_optimizers[0].step()
 
 
 @every_kind

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from rlshare.trees import BoostedTrees, TreeParams
-from rlshare.trees.torch.bridge import BoostingOptimizer, GradClip, TreeEnsemble, clip_rows
+from rlshare.trees.torch.module import TreeEnsemble
+from rlshare.trees.torch.optimizer import BoostingOptimizer
+from rlshare.trees.torch.tape import GradClip, clip_rows
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
 Y = torch.from_numpy(np.stack([X[:, 0] > 0, X[:, 1] * X[:, 2]], axis=1).astype(np.float32))
@@ -224,15 +226,15 @@ def test_forward_rows_equals_forward_bit_for_bit() -> None:
     module = ensemble()
     optimizer = BoostingOptimizer([module])
     rollout = object()
-    module.hold(rollout, X)
+    module.cache_rows(rollout, X)
     rows: NDArray[np.int64] = np.random.default_rng(1).permutation(64)[:20]
     for _ in range(5):
         assert torch.equal(module.forward_rows(rows), module(X[rows]))
         module.clear_tape()
         squared_error(module).backward()
         optimizer.step()
-    assert module.holds(rollout)
-    assert not module.holds(object())
+    assert module.has_cached(rollout)
+    assert not module.has_cached(object())
 
 
 def test_rows_that_come_again_keep_their_margins() -> None:
@@ -240,7 +242,7 @@ def test_rows_that_come_again_keep_their_margins() -> None:
     optimizer = BoostingOptimizer([module])
     x = np.vstack([X, X[:8] + 1]).astype(np.float32)
     x[3] = np.nan
-    module.hold(object(), x[:40])
+    module.cache_rows(object(), x[:40])
     everything = np.arange(40)
     for _ in range(5):
         squared_error(module).backward()
@@ -249,10 +251,10 @@ def test_rows_that_come_again_keep_their_margins() -> None:
     module.clear_tape()
     x[5] += 1  # the memory is written over, as that of a replay buffer
     before = module.n_evaluations
-    module.hold(object(), x)
+    module.cache_rows(object(), x)
     assert module.n_evaluations == before + 5 * (len(x) - 40 + 1)
     assert torch.equal(module.forward_rows(np.arange(len(x))), module(x))
-    module.hold(object(), x[:10])  # a buffer that was emptied
+    module.cache_rows(object(), x[:10])  # a buffer that was emptied
     assert torch.equal(module.forward_rows(np.arange(10)), module(x[:10]))
 
 
@@ -260,7 +262,7 @@ def test_a_compaction_renews_the_margins() -> None:
     module = ensemble()
     optimizer = BoostingOptimizer([module])
     rollout = object()
-    module.hold(rollout, X)
+    module.cache_rows(rollout, X)
     for _ in range(8):
         squared_error(module).backward()
         optimizer.step()
@@ -268,14 +270,14 @@ def test_a_compaction_renews_the_margins() -> None:
     assert module.trees.compact(X, 6, 2)
     squared_error(module).backward()
     optimizer.step()
-    assert module.holds(rollout)
+    assert module.has_cached(rollout)
     assert torch.equal(module.forward_rows(np.arange(64)), module(X))
-    module.hold(object(), X)
+    module.cache_rows(object(), X)
     assert torch.equal(module.forward_rows(np.arange(64)), module(X))
 
 
 def test_forward_rows_needs_rows() -> None:
-    with pytest.raises(ValueError, match="call hold first"):
+    with pytest.raises(ValueError, match="call cache_rows first"):
         ensemble().forward_rows(np.arange(3))
 
 
@@ -291,7 +293,7 @@ def test_copies_go_on_alone_and_alike(duplicate) -> None:
 
     step(module, optimizer, weight)
     module(X)  # a pending pass is not copied
-    module.hold(object(), X)
+    module.cache_rows(object(), X)
     other_module, other_optimizer, other_weight = duplicate((module, optimizer, weight))
     assert other_optimizer.ensembles[0] is other_module
     assert other_optimizer.param_groups[0]["params"][0] is other_weight

@@ -12,7 +12,7 @@ import torch
 from stable_baselines3.common.utils import polyak_update
 
 from rlshare.trees import BoostedTrees, TreeParams
-from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble
 
 X = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
@@ -60,7 +60,7 @@ def test_a_hard_update_is_the_online_ensemble_of_that_moment_bit_for_bit() -> No
     np.testing.assert_array_equal(outputs(online.target), before)
     grow(online, 4, seed=1)
     np.testing.assert_array_equal(outputs(online.target), before)
-    assert online.target.view.n_full == 5
+    assert online.target.n_full == 5
     assert (outputs(online) != before).any()
 
 
@@ -71,7 +71,7 @@ def test_weights_come_to_one_and_stay(tau: float) -> None:
     for _ in range(int(20 / tau)):
         update(online, tau)
         outputs(online.target)
-    assert online.target.view.n_full == 1
+    assert online.target.n_full == 1
     np.testing.assert_array_equal(outputs(online.target), outputs(online))
 
 

@@ -19,7 +19,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 
 from rlshare.policies import DictTreeRolloutBuffer, GBTPolicy, TreeRolloutBuffer
-from rlshare.policies.gbt.budget import ActedRows, TreeBudget
+from rlshare.policies.gbt.acted_rows import ActedRows
+from rlshare.policies.gbt.budget import TreeBudget
 from rlshare.policies.gbt.callback import TreeCallback
 
 BUDGET = 60

@@ -1,37 +1,43 @@
 """What the tree policies of all algorithms have in common."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
 
+from rlshare.policies.gbt.options import TreeOptions
 from rlshare.trees import BoostedTrees
-from rlshare.trees.torch.bridge import BoostingOptimizer, TreeEnsemble
+from rlshare.trees.torch.module import TreeEnsemble
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
+_PROGRESS = np.linspace(1.0, 0.0, 1001)
 
 
 class TreePolicy:
     """Mixin for policies whose parameters are trees."""
 
-    _options: dict[str, Any]  # policy_kwargs, plain data
+    options: TreeOptions
 
     @property
-    def _modules_of_trees(self) -> list[TreeEnsemble]:
+    def tree_modules(self) -> list[TreeEnsemble]:
         """The ensembles that learn; target networks share their trees."""
         modules = cast("BasePolicy", self).modules()
         return [module for module in modules if isinstance(module, TreeEnsemble)]
 
     @property
-    def boosters(self) -> list[BoostingOptimizer]:
+    def tree_optimizers(self) -> list[BoostingOptimizer]:
         """The optimizers that grow the trees."""
         raise NotImplementedError
 
     @property
     def ensembles(self) -> list[BoostedTrees]:
         """The trees: of the actor, then of the critics, or one ensemble shared by both."""
-        return [module.trees for module in self._modules_of_trees]
+        return [module.trees for module in self.tree_modules]
 
     @property
     def n_trees(self) -> int:
@@ -43,6 +49,42 @@ class TreePolicy:
         """Number of (row, tree) pairs walked by this object so far, acting and learning."""
         modules = cast("BasePolicy", self).modules()
         return sum(getattr(module, "n_evaluations", 0) for module in modules)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load trees and torch parameters, which are trained on as this policy's options say.
+
+        Args:
+            state_dict: of a policy of the same structure.
+            strict: refuse missing and unknown keys.
+            assign: as in torch.
+
+        Raises:
+            RuntimeError: for trees or networks of another structure.
+        """
+        own = [(trees.params, trees.schedules) for trees in self.ensembles]
+        if strict:
+            self._check_structure(state_dict)
+        found = super().load_state_dict(state_dict, strict, assign)  # type: ignore[misc]
+        for trees, (params, schedules) in zip(self.ensembles, own, strict=True):
+            if self.options.tree.get("random_state") is None:  # one that was drawn goes on
+                params = replace(params, random_state=trees.params.random_state)
+            trees.train_on_with(params, schedules)
+        return found
+
+    def _check_structure(self, state_dict: Mapping[str, Any]) -> None:
+        ours = _fixed_shapes(cast("BasePolicy", self).state_dict())
+        theirs = _fixed_shapes(state_dict)
+        names = sorted(
+            name for name in {*ours, *theirs} if ours.get(name, None) != theirs.get(name, None)
+        )
+        if names:
+            raise RuntimeError(
+                "options that shape a policy (shared, critic, n_critics, net_arch) must be those "
+                f"it was saved with: Missing key(s) or other shapes in state_dict at {names[0]!r}, "
+                f"saved {theirs.get(names[0], 'without it')}, here {ours.get(names[0], 'without')}"
+            )
 
     def parameters_to_vector(self) -> NDArray[np.float32]:
         """Refuse: there is no such vector.
@@ -66,5 +108,29 @@ class TreePolicy:
             "observation_space": policy.observation_space,
             "action_space": policy.action_space,
             "lr_schedule": policy._dummy_schedule,  # enough to act; the optimizer refuses to train
-            **self._options,
+            **self.options.plain(),
         }
+
+
+def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
+    """The shapes of a state; None for what grows with the trees, whose own loading checks it."""
+    return {
+        name: None if name.endswith(("_extra_state", ".weights")) else tuple(value.shape)
+        for name, value in state_dict.items()
+    }
+
+
+def reference_rate(lr_schedule: Schedule) -> float:
+    """Return the learning rate of an algorithm at which trees keep their own rates.
+
+    It is the rate at the start; where that is 0, as in a warm-up, the largest of the run; and 1 for
+    a schedule that is never positive, at which trees are never moved. 0 stands for the schedule of
+    a policy that Stable-Baselines3 loads without an algorithm.
+    """
+    if lr_schedule is BasePolicy._dummy_schedule:
+        return 0.0
+    first = float(lr_schedule(1))
+    if first > 0:
+        return first
+    largest = max(float(lr_schedule(float(progress))) for progress in _PROGRESS)
+    return largest if largest > 0 else 1.0

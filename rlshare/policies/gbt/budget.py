@@ -11,74 +11,18 @@ from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution, kl_divergence
 from torch import Tensor
 
+from rlshare.checks import integer, positive
+from rlshare.policies.gbt.acted_rows import MIN_ROWS, ActedRows
 from rlshare.trees import BoostedTrees
 
-MAX_VALUE_ERROR = 0.2  # see Report
+MAX_VALUE_ERROR = 0.2  # see CompactionReport
 KEPT_SHARES = (1 / 4, 1 / 2)  # of the replaced trees, tried in this order
 
-_MAX_RECENT = 49_152
-_MAX_HISTORY = 16_384
-_MAX_BYTES = 2**28  # of all rows
-_BLOCK = 256  # consecutive rows resemble each other: they are held out together
-_MIN_ROWS = 4 * _BLOCK
 _HOPELESS = 8  # half of the trees in place of a fourth does not lower the KL even threefold
 
 
-class ActedRows:
-    """Observations acted on, as features: the last ones, and a thin selection of all before.
-
-    The last ones alone would let a compaction forget what the agent has learnt to avoid.
-    """
-
-    def __init__(self) -> None:
-        self._recent: list[NDArray[Any]] = []
-        self._history: list[NDArray[Any]] = []  # every _stride-th batch before the recent ones
-        self._stride = 1
-        self._n_forgotten = 0  # batches that are recent no more
-
-    def __len__(self) -> int:
-        """Return the number of recent rows."""
-        return sum(len(x) for x in self._recent)
-
-    def add(self, x: NDArray[Any]) -> None:
-        """Append a batch ``x`` [n, n_features], and forget or thin out what is too much."""
-        share = min(1.0, _MAX_BYTES / (x[0].nbytes * (_MAX_RECENT + _MAX_HISTORY)))
-        self._recent.append(x.copy())
-        if len(self._recent) * len(x) < max(share * _MAX_RECENT, _MIN_ROWS):
-            return
-        half = len(self._recent) // 2
-        for old in self._recent[:half]:
-            if self._n_forgotten % self._stride == 0:
-                self._history.append(old)
-            self._n_forgotten += 1
-        self._recent = self._recent[half:]
-        while len(self._history) * len(x) > max(share * _MAX_HISTORY, _MIN_ROWS):
-            self._history = self._history[::2]
-            self._stride *= 2
-
-    def split(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the rows to fit on, and every fourth block of the recent ones to measure on."""
-        recent = np.concatenate(self._recent)
-        held_out = np.arange(len(recent)) // _BLOCK % 4 == 3
-        return np.concatenate([*self._history, recent[~held_out]]), recent[held_out]
-
-    def state(self) -> dict[str, Any]:
-        """Return what ``restore`` needs."""
-        return {
-            "recent": list(self._recent),
-            "history": list(self._history),
-            "stride": self._stride,
-            "n_forgotten": self._n_forgotten,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Undo ``state``."""
-        self._recent, self._history = list(state["recent"]), list(state["history"])
-        self._stride, self._n_forgotten = state["stride"], state["n_forgotten"]
-
-
 @dataclass(frozen=True)
-class Report:
+class CompactionReport:
     """What one attempt to stay within the budget came to, measured on held-out observations."""
 
     n_trees_before: int
@@ -98,8 +42,8 @@ class TreeBudget:
     refitted on the last observations acted on and a selection of all before, and the change of the
     policy and the value is measured on a quarter of the last ones, which is held out. The first
     that keeps the mean KL divergence within ``max_kl`` and the value's error within a fifth (see
-    :class:`Report`) is accepted; if neither does, the ensemble stays as it is until it has grown
-    by a quarter.
+    :class:`CompactionReport`) is accepted; if neither does, the ensemble stays as it is until it
+    has grown by a quarter.
 
     Args:
         max_trees: trees an ensemble may have, >= 16.
@@ -110,14 +54,12 @@ class TreeBudget:
     """
 
     def __init__(self, max_trees: int, max_kl: float) -> None:
-        if isinstance(max_trees, bool) or not isinstance(max_trees, int) or max_trees < 16:
-            raise ValueError(f"tree_budget must be None or an integer >= 16, got {max_trees!r}")
-        if not max_kl > 0:
-            raise ValueError(f"compaction_max_kl must be > 0, got {max_kl!r}")
-        self.max_trees = max_trees
-        self.max_kl = max_kl
+        self.max_trees = integer("tree_budget", max_trees, 16)
+        self.max_kl = positive("compaction_max_kl", max_kl)
         self.rows = ActedRows()
-        self.reports: dict[int, Report] = {}  # ensemble -> last attempt before this rollout
+        self.reports: dict[
+            int, CompactionReport
+        ] = {}  # ensemble -> last attempt before this rollout
         self._retry_at: dict[int, int] = {}  # ensemble -> trees from which to try again
 
     def state(self) -> dict[str, Any]:
@@ -143,7 +85,7 @@ class TreeBudget:
             if trees.n_trees <= max(self.max_trees, self._retry_at.get(k, 0)):
                 continue
             n_oldest = min(trees.n_compactable, trees.n_trees - self.max_trees // 2)
-            if n_oldest < 1 or len(self.rows) < _MIN_ROWS:
+            if n_oldest < 1 or len(self.rows) < MIN_ROWS:
                 continue
             if not self._compact(ensembles, k, n_oldest, distribution):
                 self._retry_at[k] = trees.n_trees * 5 // 4
@@ -166,7 +108,7 @@ class TreeBudget:
             accepted = kl <= self.max_kl and value_error <= MAX_VALUE_ERROR
             n_trees = ensembles[k].n_trees
             n_after = candidate.n_trees if accepted else n_trees
-            self.reports[k] = Report(n_trees, n_after, kl, value_error, accepted)
+            self.reports[k] = CompactionReport(n_trees, n_after, kl, value_error, accepted)
             return accepted
 
         for share in KEPT_SHARES:

@@ -49,5 +49,5 @@ class TreeCallback(BaseCallback):
 
     def _fit_totals(self) -> tuple[float, int]:
         policy = self.model.policy
-        boosters = policy.boosters if isinstance(policy, TreePolicy) else []
-        return sum(b.fit_seconds for b in boosters), sum(b.n_fits for b in boosters)
+        optimizers = policy.tree_optimizers if isinstance(policy, TreePolicy) else []
+        return sum(b.fit_seconds for b in optimizers), sum(b.n_fits for b in optimizers)

@@ -1,24 +1,18 @@
 """Boosted trees as the Q-function of Stable-Baselines3's DQN."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 
-from rlshare.policies.gbt.base import TreePolicy
-from rlshare.policies.gbt.features import TreeFeatures
+from rlshare.policies.gbt.base import TreePolicy, reference_rate
+from rlshare.policies.gbt.features import TabularFeatures
 from rlshare.policies.gbt.heads import Head, build_ensemble
 from rlshare.policies.gbt.networks import TreeQNetwork
-from rlshare.policies.gbt.options import (
-    Rate,
-    batch_tree_params,
-    clip_norm,
-    learning_rate,
-    refuse_budget,
-)
-from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.policies.gbt.options import TreeQOptions, learning_rate, read_options
+from rlshare.policies.spaces import ACTIONS, check_spaces
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble
 
 
@@ -41,13 +35,7 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
         observation_space: of the environment, as of :class:`GBTPolicy`.
         action_space: of the environment, Discrete.
         lr_schedule: learning rate of the algorithm over the remaining progress, 1 to 0.
-        tree: fields of :class:`rlshare.trees.TreeParams`; ``bins`` is "batch".
-        value_lr: rate of the trees: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
-            change within n boosting steps, or a list with one rate a step. DQN's loss bounds
-            gradients by 1, so that a step moves a value by no more than this: take 1 where values
-            are in the tens, as on CartPole.
-        max_value_grad_norm: norm to which the gradient of each transition is clipped.
-        tree_budget: None; the trees of a Q-function are not compacted.
+        options: of :class:`rlshare.policies.gbt.options.TreeQOptions`.
 
     Raises:
         ValueError: for an option that breaks its rule; the message states both.
@@ -56,44 +44,37 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
     q_net: TreeQNetwork
     q_net_target: TreeQNetwork
     optimizer: BoostingOptimizer
+    options: TreeQOptions
 
     def __init__(
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
-        tree: Mapping[str, Any] | None = None,
-        value_lr: Rate = 0.3,
-        max_value_grad_norm: float | None = None,
-        tree_budget: int | None = None,
+        **options: Any,
     ) -> None:
-        refuse_budget(tree_budget)
-        self._options = {
-            "tree": dict(tree or {}),
-            "value_lr": value_lr,
-            "max_value_grad_norm": max_value_grad_norm,
-        }
+        self.options = read_options(TreeQOptions, options)
+        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["DQN"])
         super().__init__(observation_space, action_space, lr_schedule, net_arch=[])
 
     def _build(self, lr_schedule: Schedule) -> None:
-        options = self._options
-        features = TreeFeatures(self.observation_space)
+        features = TabularFeatures(self.observation_space)
         head = Head(
             int(self.action_space.n),  # type: ignore[attr-defined]
-            learning_rate("value_lr", options["value_lr"]),
-            clip_norm("max_value_grad_norm", options["max_value_grad_norm"]),
+            learning_rate("value_lr", self.options.value_lr),
+            self.options.max_value_grad_norm,
         )
-        params = batch_tree_params(options["tree"], features.categorical)
+        params = self.options.params(features.categorical)
         trees = build_ensemble([head], features.features_dim, params, FollowedEnsemble)
         self.q_net = self._network(features, trees)
         self.q_net_target = self._network(features, trees.target)
         self.q_net_target.set_training_mode(False)
-        self.optimizer = BoostingOptimizer([trees], lr=lr_schedule(1))
+        self.optimizer = BoostingOptimizer([trees], lr=reference_rate(lr_schedule))
 
-    def _network(self, features: TreeFeatures, trees: Any) -> TreeQNetwork:
+    def _network(self, features: TabularFeatures, trees: Any) -> TreeQNetwork:
         return TreeQNetwork(self.observation_space, self.action_space, features, trees)  # type: ignore[arg-type]
 
     @property
-    def boosters(self) -> list[BoostingOptimizer]:
+    def tree_optimizers(self) -> list[BoostingOptimizer]:
         """The one optimizer."""
         return [self.optimizer]

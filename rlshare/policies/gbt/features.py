@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.preprocessing import get_obs_shape
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+from rlshare.trees.torch.module import refuse_export
+
 Observation = torch.Tensor | NDArray[Any]
 
 
-class TreeFeatures(BaseFeaturesExtractor):
+class TabularFeatures(BaseFeaturesExtractor):
     """Flattens an observation to one row of features per sample; no scaling, no one-hot.
 
     Box and MultiBinary give numbers, Discrete and MultiDiscrete one integer category per
@@ -43,6 +45,7 @@ class TreeFeatures(BaseFeaturesExtractor):
 
         Discrete observations may be [n] (acting) or [n, 1] (rollout buffers).
         """
+        refuse_export()
         if isinstance(observations, dict):
             columns = [self._columns(observations[key]) for key in self._keys]
             return np.ascontiguousarray(np.concatenate(columns, axis=1))

@@ -10,7 +10,8 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from torch import Tensor, nn
 
 from rlshare.trees import BoostedTrees, Linear, Table, TreeParams
-from rlshare.trees.torch.bridge import GradClip, TreeEnsemble
+from rlshare.trees.torch.module import TreeEnsemble
+from rlshare.trees.torch.tape import GradClip
 
 Ensemble = TypeVar("Ensemble", bound=TreeEnsemble)
 

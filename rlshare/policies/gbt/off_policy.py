@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy, ContinuousCritic
@@ -12,27 +12,17 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from rlshare.policies.gbt.base import TreePolicy
-from rlshare.policies.gbt.features import TreeFeatures
+from rlshare.policies.gbt.base import TreePolicy, reference_rate
+from rlshare.policies.gbt.critics import ActionForm, TreeCritic
+from rlshare.policies.gbt.features import TabularFeatures
 from rlshare.policies.gbt.heads import Head, build_ensemble
-from rlshare.policies.gbt.networks import (
-    FORMS,
-    ActionForm,
-    Form,
-    TreeCritic,
-    TreeSACActor,
-    TreeTD3Actor,
-)
-from rlshare.policies.gbt.options import (
-    batch_tree_params,
-    clip_norm,
-    learning_rate,
-)
+from rlshare.policies.gbt.networks import TreeSACActor, TreeTD3Actor
+from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate
+from rlshare.policies.spaces import ACTIONS, check_spaces
 from rlshare.trees import TreeParams
-from rlshare.trees.torch.bridge import BoostingOptimizer
+from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble, TargetEnsemble
 
-CriticKind = Literal["nn"] | Form
 TWIN_SUBSAMPLE = 0.5  # Friedman, "Stochastic Gradient Boosting", 2002
 
 
@@ -40,6 +30,7 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
     """Builds actor and critics in place of the policy of SB3 that the subclass also inherits."""
 
     actor_type: type[TreeSACActor] | type[TreeTD3Actor]  # set by the subclass
+    options: TreeActorOptions
     actor: Any
     critic: ContinuousCritic
     critic_target: ContinuousCritic
@@ -49,38 +40,30 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
-        options: dict[str, Any],
+        options: TreeActorOptions,
     ) -> None:
-        known = ("nn", *FORMS)
-        if options["critic"] not in known:
-            raise ValueError(
-                f"critic must be one of {', '.join(known)}, got {options['critic']!r}; trees over "
-                "observation and action together are not offered, since they are constant between "
-                "thresholds: dQ/da would be 0"
-            )
-        if options["n_critics"] < 1:
-            raise ValueError(f"n_critics must be >= 1, got {options['n_critics']}")
-        self._options = options
+        self.options = options
+        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"])
         mixed = isinstance(observation_space, spaces.Dict)
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            net_arch={"pi": [], "qf": list(options["net_arch"])},
+            net_arch={"pi": [], "qf": options.net_arch},
             features_extractor_class=CombinedExtractor if mixed else FlattenExtractor,
-            optimizer_class=options["optimizer_class"],
-            optimizer_kwargs=options["optimizer_kwargs"],
-            n_critics=options["n_critics"],
+            optimizer_class=options.optimizer_class,
+            optimizer_kwargs=options.optimizer_kwargs,
+            n_critics=options.n_critics,
         )
 
     def _build(self, lr_schedule: Schedule) -> None:
-        features = TreeFeatures(self.observation_space)
-        params = batch_tree_params(self._options["tree"], features.categorical)
+        features = TabularFeatures(self.observation_space)
+        params = self.options.params(features.categorical)
         heads = self._actor_heads(get_action_dim(self.action_space))
         trees = build_ensemble(heads, features.features_dim, params, FollowedEnsemble)
         self.actor = self._make_tree_actor(features, trees)
-        self.actor.optimizer = BoostingOptimizer([trees], lr=lr_schedule(1))
-        if self._options["critic"] == "nn":
+        self.actor.optimizer = BoostingOptimizer([trees], lr=reference_rate(lr_schedule))
+        if self.options.critic == "nn":
             self._build_networks(lr_schedule)
         else:
             self._build_forms(lr_schedule, features, params)
@@ -92,12 +75,12 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
     def _policy_head(self, n_actions: int) -> Head:
         return Head(
             n_actions,
-            learning_rate("policy_lr", self._options["policy_lr"]),
-            clip_norm("max_policy_grad_norm", self._options["max_policy_grad_norm"]),
+            learning_rate("policy_lr", self.options.policy_lr),
+            self.options.max_policy_grad_norm,
         )
 
     def _make_tree_actor(
-        self, features: TreeFeatures, trees: FollowedEnsemble | TargetEnsemble
+        self, features: TabularFeatures, trees: FollowedEnsemble | TargetEnsemble
     ) -> TreeSACActor | TreeTD3Actor:
         return self.actor_type(self.observation_space, self.action_space, features, trees)  # type: ignore[arg-type]
 
@@ -113,34 +96,34 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         )
 
     def _build_forms(
-        self, lr_schedule: Schedule, features: TreeFeatures, params: TreeParams
+        self, lr_schedule: Schedule, features: TabularFeatures, params: TreeParams
     ) -> None:
         """Build critics whose coefficients are trees."""
-        form, n_critics = self._options["critic"], self._options["n_critics"]
+        options = self.options
         head = Head(
-            ActionForm.n_columns(form, get_action_dim(self.action_space)),
-            learning_rate("value_lr", self._options["value_lr"]),
-            clip_norm("max_value_grad_norm", self._options["max_value_grad_norm"]),
+            ActionForm.n_columns(cast("Form", options.critic), get_action_dim(self.action_space)),
+            learning_rate("value_lr", options.value_lr),
+            options.max_value_grad_norm,
         )
         ensembles = [
             build_ensemble([head], features.features_dim, own, FollowedEnsemble)
-            for own in _params_of_critics(params, self._options["tree"], n_critics)
+            for own in _params_of_critics(params, options.tree, options.n_critics)
         ]
         self.critic = self._make_tree_critic(features, ensembles)
         targets = [ensemble.target for ensemble in ensembles]
         self.critic_target = self._make_tree_critic(features, targets)
-        self.critic.optimizer = BoostingOptimizer(ensembles, lr=lr_schedule(1))
+        self.critic.optimizer = BoostingOptimizer(ensembles, lr=reference_rate(lr_schedule))
 
     def _make_tree_critic(
         self,
-        features: TreeFeatures,
+        features: TabularFeatures,
         trees: Sequence[FollowedEnsemble] | Sequence[TargetEnsemble],
     ) -> TreeCritic:
-        form = self._options["critic"]
+        form = cast("Form", self.options.critic)
         return TreeCritic(self.observation_space, self.action_space, features, trees, form)  # type: ignore[arg-type]
 
     @property
-    def boosters(self) -> list[BoostingOptimizer]:
+    def tree_optimizers(self) -> list[BoostingOptimizer]:
         """The optimizers of the actor, and of the critics if these are trees."""
         optimizers: list[Any] = [self.actor.optimizer, self.critic.optimizer]
         return [each for each in optimizers if isinstance(each, BoostingOptimizer)]

@@ -1,68 +1,278 @@
-"""Plain-data options of a tree policy: what ``policy_kwargs`` may hold, checked."""
+"""Plain-data options of a tree policy: what ``policy_kwargs`` may hold, checked.
+
+One frozen dataclass for each family of policies. Numbers of numpy are numbers, its arrays are
+lists; what a family keeps is plain data, from which an equal one is made.
+"""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 
+from rlshare.checks import integer, is_real, non_negative, one_of, positive
 from rlshare.messages import nearest
 from rlshare.trees import Linear, Table, TreeParams
 
 Rate = float | Mapping[str, float] | Sequence[float]
+Form = Literal["linear", "tanh", "quadratic"]
+CriticKind = Literal["nn", "linear", "tanh", "quadratic"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+_LAYERS = "trees have no layers, tree={'max_depth': ..} sets their size"
+_EXPLORATION = "state-dependent exploration needs the last layer of a network, and trees have none"
+_OBSERVATIONS = "trees read the observations themselves, a wrapper of the environment prepares them"
+# Options of Stable-Baselines3's policies that trees cannot have.
+_REASONS = {
+    "net_arch": _LAYERS,
+    "activation_fn": _LAYERS,
+    "ortho_init": "trees start without weights, from one constant",
+    "layer_norm": _LAYERS,
+    "full_std": _EXPLORATION,
+    "use_expln": _EXPLORATION,
+    "squash_output": "actions of PPO, A2C and AWR are always clipped to their bounds, those of SAC "
+    "and TD3 squashed",
+    "clip_mean": "means are not bounded, max_policy_grad_norm bounds their steps",
+    "features_extractor_class": _OBSERVATIONS,
+    "features_extractor_kwargs": _OBSERVATIONS,
+    "share_features_extractor": "`shared` says whether actor and critic of PPO, A2C and AWR share "
+    "trees, and those of SAC and TD3 never do",
+    "normalize_images": "thresholds need no scaled observations",
+    "n_critics": "it has one value function",
+    "log_std_init": "its actions have no standard deviation",
+}
 
 
-def tree_params(tree: Mapping[str, Any], categorical: Sequence[int]) -> TreeParams:
-    """Return the ``TreeParams`` of the dict ``tree``, with the space's categorical features.
+@dataclass(frozen=True)
+class TreeOptions:
+    """What every tree policy takes.
 
-    Without a ``random_state`` one is drawn from torch's generator, which Stable-Baselines3 has
-    seeded, so that a seed makes the whole agent reproducible.
+    Args:
+        tree: fields of :class:`rlshare.trees.TreeParams`.
+        value_lr: rate of the values: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
+            change within n boosting steps, or a list with one rate a step.
+        max_value_grad_norm: norm to which each sample's gradient of the values is clipped.
+        tree_budget: None; only :class:`TreeActorCriticOptions` can bound the trees.
+        optimizer_class: of the torch parameters, where there are any.
+        optimizer_kwargs: its arguments, without the learning rate.
 
     Raises:
-        ValueError: for an unknown key, with the nearest known one, or a value out of its range.
+        ValueError: for an option that breaks its rule; the message states both.
     """
-    known = [field.name for field in dataclasses.fields(TreeParams)]
-    for key in tree:
-        if key not in known:
+
+    tree: Mapping[str, Any] = field(default_factory=dict)
+    value_lr: Rate = 0.1
+    max_value_grad_norm: float | None = None
+    tree_budget: int | None = None
+    optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam
+    optimizer_kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every value and make it plain data."""
+        self._set("tree", dict(self.tree or {}))
+        _known_tree_keys(self.tree)
+        TreeParams(**self.tree)
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name.endswith("_lr"):
+                self._set(one.name, _plain_rate(one.name, value))
+            elif one.name.endswith("_grad_norm"):
+                self._set(one.name, clip_norm(one.name, value))
+        self._check_family()
+
+    def _check_family(self) -> None:
+        if self.tree_budget is not None:
             raise ValueError(
-                f"tree has no key {key!r}{nearest(key, known)} Known keys: {', '.join(known)}"
+                f"tree_budget must be None with DQN, SAC and TD3, got {self.tree_budget}: old "
+                "trees are refitted on what a rollout met, and values would change on all that it "
+                "did not; train less often, on larger batches"
             )
-    options = dict(tree)
-    declared = {*categorical, *(options.get("categorical") or ())}
-    options["categorical"] = sorted(declared) or None
-    if options.get("random_state") is None:
-        options["random_state"] = int(torch.randint(2**31, ()).item())
-    return TreeParams(**options)
+        bins = self.tree.get("bins", "batch")
+        if bins != "batch":
+            raise ValueError(
+                f'tree bins must be "batch" with a replay buffer, got {bins!r}: its batches '
+                "belong to no rollout"
+            )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # frozen for everybody else
+
+    def plain(self) -> dict[str, Any]:
+        """Return the options as a dict, of which an equal family is made."""
+        return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+
+    def params(self, categorical: Sequence[int]) -> TreeParams:
+        """Return the ``TreeParams`` of ``tree``, with the space's categorical features.
+
+        Without a ``random_state`` one is drawn from torch's generator, which Stable-Baselines3 has
+        seeded, so that a seed makes the whole agent reproducible.
+        """
+        options = dict(self.tree)
+        declared = {*categorical, *(options.get("categorical") or ())}
+        options["categorical"] = sorted(declared) or None
+        if options.get("random_state") is None:
+            options["random_state"] = int(torch.randint(2**31, ()).item())
+        return TreeParams(**options)
 
 
-def batch_tree_params(tree: Mapping[str, Any], categorical: Sequence[int]) -> TreeParams:
-    """Return ``tree_params`` for an algorithm with a replay buffer, which has no rollouts.
+@dataclass(frozen=True)
+class TreeActorCriticOptions(TreeOptions):
+    """``policy_kwargs`` of :class:`rlshare.policies.GBTPolicy`, for PPO, A2C and AWR.
+
+    Args:
+        tree: fields of :class:`rlshare.trees.TreeParams`; the outputs of ``monotonic`` are the
+            policy's columns (logits or means), then the value; ``bins="rollout"`` needs
+            ``rollout_buffer_class=TreeRolloutBuffer`` (``DictTreeRolloutBuffer`` for Dict).
+        value_lr: rate of the value column: a number, ``{"init": a, "stop": b, "T": n}`` for a
+            linear change within n boosting steps, or a list with one rate a step.
+        max_value_grad_norm: norm to which each sample's gradient of the value is clipped.
+        tree_budget: trees an ensemble may have, >= 16; None for no bound. Beyond it the oldest are
+            compacted before the next rollout, see :class:`rlshare.policies.gbt.budget.TreeBudget`,
+            unless that changes the policy or the value too much.
+        optimizer_class: of ``log_std`` (A2C passes RMSprop).
+        optimizer_kwargs: its arguments, without the learning rate.
+        policy_lr: rate of the policy's columns, like ``value_lr``.
+        shared: one ensemble with columns policy | value, or one for each.
+        log_std_init: initial log standard deviation of Box actions, a torch parameter.
+        log_std_lr: rate of its optimizer, like ``value_lr``.
+        max_policy_grad_norm: norm to which the policy's gradient of each sample is clipped.
+        compaction_max_kl: largest mean KL divergence of the policy from before a compaction to
+            after it, on held-out observations; a compaction beyond it is refused.
+    """
+
+    value_lr: Rate = 0.005
+    policy_lr: Rate = 0.05
+    shared: bool = True
+    log_std_init: float = -2.0
+    log_std_lr: Rate = 1e-3
+    max_policy_grad_norm: float | None = None
+    compaction_max_kl: float = 0.01
+
+    def _check_family(self) -> None:
+        self._set("log_std_init", finite("log_std_init", self.log_std_init))
+        self._set("compaction_max_kl", positive("compaction_max_kl", self.compaction_max_kl))
+        self._set("shared", switch("shared", self.shared))
+        if self.tree_budget is None:
+            return
+        if is_real(self.tree_budget) and self.tree.get("monotonic"):
+            raise ValueError(
+                "tree_budget must be None with monotonic constraints, which a compaction would "
+                f"not keep, got {self.tree_budget}"
+            )
+        self._set("tree_budget", integer("tree_budget", self.tree_budget, 16))
+
+
+@dataclass(frozen=True)
+class TreeQOptions(TreeOptions):
+    """``policy_kwargs`` of :class:`rlshare.policies.GBTDQNPolicy`.
+
+    Args:
+        tree: fields of :class:`rlshare.trees.TreeParams`; ``bins`` is "batch".
+        value_lr: rate of the trees: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
+            change within n boosting steps, or a list with one rate a step. DQN's loss bounds
+            gradients by 1, so that a step moves a value by no more than this: take 1 where values
+            are in the tens, as on CartPole.
+        max_value_grad_norm: norm to which the gradient of each transition is clipped.
+        tree_budget: None; the trees of a Q-function are not compacted.
+        optimizer_class: taken as other policies take it; there are no torch parameters here.
+        optimizer_kwargs: likewise.
+    """
+
+    value_lr: Rate = 0.3
+
+
+@dataclass(frozen=True)
+class TreeActorOptions(TreeOptions):
+    """``policy_kwargs`` of :class:`rlshare.policies.GBTTD3Policy`.
+
+    Args:
+        tree: fields of :class:`rlshare.trees.TreeParams`, for actor and critics; ``bins`` is
+            "batch"; the outputs of ``monotonic`` are the actor's columns. Where it sets neither
+            ``subsample`` nor ``colsample``, each of several tree critics draws half of the rows,
+            since they would be equal otherwise.
+        value_lr: rate of critics that are trees: a number, ``{"init": a, "stop": b, "T": n}`` for
+            a linear change within n boosting steps, or a list with one rate a step; beyond
+            1 / (1 + 2K) for K-dimensional actions a step may overshoot (half of that with TD3,
+            whose loss lacks SAC's 1/2). Leaves that see few actions generalise badly to others:
+            ``min_samples_leaf`` helps.
+        max_value_grad_norm: norm to which each sample's gradient of a tree critic is clipped.
+        tree_budget: None; the trees are not compacted.
+        optimizer_class: of critics that are networks.
+        optimizer_kwargs: its arguments, without the learning rate.
+        policy_lr: rate of the means, like ``value_lr``.
+        max_policy_grad_norm: norm to which each sample's gradients of means and of log standard
+            deviations are clipped, each; without it, None, steps scale with the returns.
+        critic: "nn", or the form of trees' values in the action, see
+            :class:`rlshare.policies.gbt.critics.ActionForm`: "linear" (the best action is then
+            at a bound), "tanh", "quadratic".
+        n_critics: number of critics, the least of which counts.
+        net_arch: hidden layers of critics that are networks; of SB3's ``{"pi": .., "qf": ..}``
+            the part "qf", and "pi" must be empty.
+    """
+
+    policy_lr: Rate = 0.05
+    max_policy_grad_norm: float | None = 1.0
+    critic: CriticKind = "nn"
+    n_critics: int = 2
+    net_arch: Sequence[int] | Mapping[str, Sequence[int]] = (400, 300)
+
+    def _check_family(self) -> None:
+        super()._check_family()
+        if self.critic not in ("nn", *FORMS):
+            raise ValueError(
+                f"critic must be one of nn, {', '.join(FORMS)}, got {self.critic!r}; trees over "
+                "observation and action together are not offered, since they are constant between "
+                "thresholds: dQ/da would be 0"
+            )
+        self._set("n_critics", integer("n_critics", self.n_critics, 1))
+        self._set("net_arch", _critic_layers(self.net_arch))
+
+
+@dataclass(frozen=True)
+class TreeStochasticActorOptions(TreeActorOptions):
+    """``policy_kwargs`` of :class:`rlshare.policies.GBTSACPolicy`: as of TD3, and these.
+
+    Args:
+        net_arch: hidden layers of critics that are networks.
+        log_std_lr: rate of the log standard deviations, like ``value_lr``.
+        log_std_init: initial log standard deviation, before the tangent.
+    """
+
+    net_arch: Sequence[int] | Mapping[str, Sequence[int]] = (256, 256)
+    log_std_lr: Rate = 0.02
+    log_std_init: float = 0.0
+
+    def _check_family(self) -> None:
+        super()._check_family()
+        self._set("log_std_init", finite("log_std_init", self.log_std_init))
+
+
+Family = TypeVar("Family", bound=TreeOptions)
+
+
+def read_options(family: type[Family], given: Mapping[str, Any]) -> Family:
+    """Return the options of a family that ``policy_kwargs`` give.
 
     Raises:
-        ValueError: as ``tree_params``, and for ``bins="rollout"``.
+        ValueError: for an option that trees cannot have, with the reason, or an unknown one, with
+            the nearest known; or one that breaks its rule.
     """
-    params = tree_params(tree, categorical)
-    if params.bins != "batch":
+    options = dict(given)
+    if options.pop("use_sde", False):
         raise ValueError(
-            f'tree bins must be "batch" with a replay buffer, got {params.bins!r}: its batches '
-            "belong to no rollout"
+            "use_sde must be False with GBTPolicy, got True: state-dependent exploration "
+            "needs the last hidden layer of a network, and trees have none"
         )
-    return params
-
-
-def refuse_budget(tree_budget: int | None) -> None:
-    """Refuse a bound on the trees, which SAC, TD3 and DQN cannot keep.
-
-    Raises:
-        ValueError: unless ``tree_budget`` is None.
-    """
-    if tree_budget is not None:
-        raise ValueError(
-            f"tree_budget must be None with DQN, SAC and TD3, got {tree_budget}: old trees are "
-            "refitted on what a rollout met, and values would change on all that it did not; "
-            "train less often, on larger batches"
-        )
+    known = [one.name for one in dataclasses.fields(family)]
+    for name in options:
+        if name not in known:
+            why = f": {_REASONS[name]}." if name in _REASONS else nearest(name, known)
+            raise ValueError(
+                f"GBTPolicy has no option {name!r} here{why} Its options: {', '.join(known)}"
+            )
+    return family(**options)
 
 
 def learning_rate(name: str, rate: Rate) -> float | Linear | Table:
@@ -74,14 +284,25 @@ def learning_rate(name: str, rate: Rate) -> float | Linear | Table:
     Raises:
         ValueError: for anything else, and for a rate that is negative or not finite.
     """
-    if isinstance(rate, int | float) and not isinstance(rate, bool):
-        if not (rate >= 0 and math.isfinite(rate)):
-            raise ValueError(f"{name} must be finite and >= 0, got {rate}")
-        return float(rate)
+    plain = _plain_rate(name, rate)
+    if isinstance(plain, dict):
+        return Linear(**plain)
+    return Table(plain) if isinstance(plain, list) else plain
+
+
+def _plain_rate(name: str, rate: Any) -> float | dict[str, float] | list[float]:
+    if is_real(rate):
+        return non_negative(name, rate)
     if isinstance(rate, Mapping) and set(rate) == {"init", "stop", "T"}:
-        return Linear(**{key: float(value) for key, value in rate.items()})
+        parts = {key: finite(f"{name} {key}", value) for key, value in rate.items()}
+        Linear(**parts)
+        return parts
+    if isinstance(rate, np.ndarray) and rate.ndim == 1:
+        rate = rate.tolist()
     if isinstance(rate, Sequence) and not isinstance(rate, str):
-        return Table(rate)
+        values = [finite(name, value) for value in rate]
+        Table(values)
+        return values
     raise ValueError(
         f'{name} must be a number, a dict {{"init": .., "stop": .., "T": ..}} or a list of '
         f"numbers, got {rate!r}"
@@ -94,6 +315,55 @@ def clip_norm(name: str, norm: float | None) -> float | None:
     Raises:
         ValueError: if it is not positive.
     """
-    if norm is not None and not norm > 0:
+    if norm is None:
+        return None
+    if not is_real(norm) or not float(norm) > 0:
         raise ValueError(f"{name} must be None or > 0, got {norm!r}")
-    return norm
+    return float(norm)
+
+
+def finite(name: str, value: Any) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not is_real(value) or not np.isfinite(float(value)):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(value)
+
+
+def switch(name: str, value: Any) -> bool:
+    """Return True or False, of numpy too.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _known_tree_keys(tree: Mapping[str, Any]) -> None:
+    known = [one.name for one in dataclasses.fields(TreeParams)]
+    for key in tree:
+        if key not in known:
+            raise ValueError(
+                f"tree has no key {key!r}{nearest(key, known)} Known keys: {', '.join(known)}"
+            )
+
+
+def _critic_layers(net_arch: Any) -> list[int]:
+    """Return the widths of the hidden layers of critics that are networks."""
+    layers = net_arch
+    if isinstance(net_arch, Mapping):
+        for part in net_arch:
+            one_of("parts of net_arch", part, ("pi", "qf"))
+        if len(net_arch.get("pi", ())):
+            raise ValueError(f"net_arch of 'pi' must be empty, got {net_arch['pi']!r}: {_LAYERS}")
+        layers = net_arch.get("qf", ())
+    if isinstance(layers, str) or not isinstance(layers, Sequence | np.ndarray):
+        raise ValueError(f"net_arch must be a list of widths or a dict with 'qf', got {net_arch!r}")
+    return [integer("net_arch", width, 1) for width in layers]

@@ -1,17 +1,15 @@
 """Boosted trees as the actor, and if wanted the critics, of Stable-Baselines3's TD3 and DDPG."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.td3.policies import TD3Policy
 
 from rlshare.policies.gbt.heads import Head
 from rlshare.policies.gbt.networks import TreeTD3Actor
-from rlshare.policies.gbt.off_policy import CriticKind, TreeActorPolicy
-from rlshare.policies.gbt.options import Rate, refuse_budget
+from rlshare.policies.gbt.off_policy import TreeActorPolicy
+from rlshare.policies.gbt.options import TreeActorOptions, read_options
 
 
 class GBTTD3Policy(TreeActorPolicy, TD3Policy):
@@ -19,7 +17,8 @@ class GBTTD3Policy(TreeActorPolicy, TD3Policy):
 
     ``TD3("GBTPolicy", env)``. The action is the hyperbolic tangent of the actor's columns; each of
     its updates grows one tree. The target actor is weights of the same trees. All else, and the
-    arguments, are as of :class:`GBTSACPolicy`, which also has log standard deviations. A tree
+    arguments, are as of :class:`GBTSACPolicy`, which also has log standard deviations; the options
+    are :class:`rlshare.policies.gbt.options.TreeActorOptions`. A tree
     critic learns what an action changes from actions that differ: give it wide ``action_noise``.
     """
 
@@ -31,32 +30,10 @@ class GBTTD3Policy(TreeActorPolicy, TD3Policy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
-        tree: Mapping[str, Any] | None = None,
-        policy_lr: Rate = 0.05,
-        value_lr: Rate = 0.1,
-        max_policy_grad_norm: float | None = 1.0,
-        max_value_grad_norm: float | None = None,
-        critic: CriticKind = "nn",
-        n_critics: int = 2,
-        net_arch: Sequence[int] = (400, 300),
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
-        optimizer_kwargs: dict[str, Any] | None = None,
-        tree_budget: int | None = None,
+        **options: Any,
     ) -> None:
-        refuse_budget(tree_budget)
-        options = {
-            "tree": dict(tree or {}),
-            "policy_lr": policy_lr,
-            "value_lr": value_lr,
-            "max_policy_grad_norm": max_policy_grad_norm,
-            "max_value_grad_norm": max_value_grad_norm,
-            "critic": critic,
-            "n_critics": n_critics,
-            "net_arch": list(net_arch),
-            "optimizer_class": optimizer_class,
-            "optimizer_kwargs": optimizer_kwargs,
-        }
-        super().__init__(observation_space, action_space, lr_schedule, options)
+        chosen = read_options(TreeActorOptions, options)
+        super().__init__(observation_space, action_space, lr_schedule, chosen)
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)

@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlshare.trees import BoostedTrees, TargetTrees
-from rlshare.trees.torch.bridge import Features, GradClip, TreeEnsemble
+from rlshare.trees import BoostedTrees
+from rlshare.trees.target import n_full, settled, weighted_sum
+from rlshare.trees.torch.module import TreeEnsemble, refuse_export
+from rlshare.trees.torch.tape import Features, GradClip
 
 
 def _weights(values: Tensor) -> nn.Parameter:
@@ -28,17 +32,18 @@ class FollowedEnsemble(TreeEnsemble):
     Args:
         trees: the ensemble, D output columns.
         grad_clips: norms to which blocks of columns of each gradient row are clipped.
+
+    Attributes:
+        target: equal to this ensemble at first, and after its trees were loaded.
     """
+
+    target: TargetEnsemble
 
     def __init__(self, trees: BoostedTrees, grad_clips: Sequence[GradClip] = ()) -> None:
         super().__init__(trees, grad_clips)
         self.weights = _weights(torch.ones(trees.n_trees))
-        self._target = (TargetEnsemble(self),)  # in a tuple it is no submodule
-
-    @property
-    def target(self) -> TargetEnsemble:
-        """The target: equal to this ensemble at first, and after its trees were loaded."""
-        return self._target[0]
+        # As no submodule: its weights are parameters of the target network alone.
+        self.__dict__["target"] = TargetEnsemble(self)
 
     def trees_changed(self) -> None:
         """Give new trees the weight 1 here, and 0 in the target."""
@@ -77,38 +82,39 @@ class TargetEnsemble(nn.Module):
     It is made by and comes with its online ensemble, and so do its trees when both are loaded.
     """
 
+    online: FollowedEnsemble
+
     def __init__(self, online: FollowedEnsemble) -> None:
         super().__init__()
         self.weights = _weights(online.weights.data.clone())
         self.n_evaluations = 0  # (row, tree) pairs walked so far
-        self._online = (online,)
+        self.__dict__["online"] = online  # as no submodule: it belongs to the online network
+        online.trees.follow(self)
 
-    @property
-    def view(self) -> TargetTrees:
-        """The target as it is now, for users of numpy."""
-        # the average of 1 and 1 may be rounded to more than 1
-        return TargetTrees(self._online[0].trees, self.weights.cpu().numpy().clip(0, 1))
+    def _settled(self) -> NDArray[np.float64]:
+        return settled(self.weights.cpu().numpy())
 
     @property
     def n_full(self) -> int:
         """Oldest trees of weight 1; no others are compacted."""
-        return self.view.n_full
+        return n_full(self._settled())
 
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction, see :meth:`rlshare.trees.TargetTrees.trees_replaced`."""
         kept = self.weights.new_ones(n_kept)
         self.weights.data = torch.cat([kept, self.weights.data[n_oldest:]])
-        self._online[0].trees_changed()
+        self.online.trees_changed()
 
     def forward(self, x: Features) -> Tensor:
         """Return the target's F(x), float32 [n, D] on the CPU, for ``x`` [n, n_features]."""
-        view = self.view
-        self.n_evaluations += len(x) * int(view.weights.astype(bool).sum())
-        return torch.from_numpy(view.predict(x))
+        refuse_export()
+        weights = self._settled()
+        self.n_evaluations += len(x) * int(np.count_nonzero(weights))
+        return torch.from_numpy(weighted_sum(self.online.trees, weights, x))
 
     def resize(self) -> None:
         """Give trees beyond the known ones the weight 0."""
-        trees = self._online[0].trees
+        trees = self.online.trees
         trees.follow(self)  # copies of trees come without targets
         missing = trees.n_trees - len(self.weights)
         self.weights.data = nn.functional.pad(self.weights.data, (0, missing))
@@ -128,7 +134,7 @@ class TargetEnsemble(nn.Module):
         trees = state_dict.get(prefix + "_extra_state")
         if saved is None:
             missing_keys.append(prefix + "weights")
-        elif trees is not None and not torch.equal(trees.cpu(), self._online[0].get_extra_state()):
+        elif trees is not None and not torch.equal(trees.cpu(), self.online.get_extra_state()):
             error_msgs.append("a target shares the trees of its online ensemble, got other trees")
         elif saved.shape != self.weights.shape or not ((saved >= 0) & (saved < 1.01)).all():
             error_msgs.append(
