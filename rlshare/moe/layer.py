@@ -301,7 +301,8 @@ class MoELayer(nn.Module):
         if torch.is_grad_enabled() and not reference.is_exported() and x.shape[0]:
             loss = balancing.balance_loss(self.rules, logits, routes)
             y = balancing.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
-            if self.training and not (x.is_meta or kernel.is_transformed()):
+            counts = torch.compiler.is_compiling() or not kernel.is_transformed()
+            if self.training and counts and not x.is_meta:
                 self.statistics.add(routes, inputs, loss)
         return y
 

@@ -78,8 +78,22 @@ class ValueRate:
     def _regrouped(
         self, optimizer: torch.optim.Optimizer, saved: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """A state saved with one group for two, or with two for one: the scale was another."""
+        """A state saved with one group for two, or with two for one: the scale was another.
+
+        Raises:
+            ValueError: if it is that of other parameters.
+        """
         groups = saved["param_groups"]
+        n_saved, n = (
+            sum(len(group["params"]) for group in found)
+            for found in (groups, optimizer.param_groups)
+        )
+        if n_saved != n:
+            raise ValueError(
+                f"the stored policy has another structure: its optimizer knows {n_saved} "
+                f"parameters, this one {n}; load with the moe, shared, net_arch and encoder it was "
+                "made with"
+            )
         if len(groups) == len(optimizer.param_groups):
             return None
         order = [i for part in self._parts for i in part]
