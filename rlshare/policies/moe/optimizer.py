@@ -101,9 +101,11 @@ class ValueRate:
             order = sorted(range(len(order)), key=order.__getitem__)
         ids = [i for group in groups for i in group["params"]]
         state = {new: saved["state"].get(ids[old]) for new, old in enumerate(order)}
-        sizes = [len(group["params"]) for group in optimizer.param_groups]
-        new_ids = torch.arange(len(ids)).split(sizes)
+        new_ids = iter(range(len(ids)))
         return {
             "state": {i: moments for i, moments in state.items() if moments is not None},
-            "param_groups": [{**groups[0], "params": part.tolist()} for part in new_ids],
+            "param_groups": [
+                {**groups[0], "params": [next(new_ids) for _ in group["params"]]}
+                for group in optimizer.param_groups
+            ],
         }
