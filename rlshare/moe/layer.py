@@ -98,7 +98,7 @@ class MoELayer(nn.Module):
         self._build_kernel()
         self.reset_parameters()
 
-    @wraps(__init__, assigned=())  # whose signature is that of the class
+    @wraps(__init__, assigned=())  # type: ignore[misc]  # the signature of the class
     def __new__(cls, *args: Any, **kwargs: Any) -> "MoELayer":
         """Return a layer, with ``gate="merge"`` the one that mixes weights instead of outputs."""
         gate = kwargs.get("gate", args[4] if len(args) > 4 else None)
@@ -232,7 +232,7 @@ class MoELayer(nn.Module):
         return super().train(mode)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        super()._save_to_state_dict(destination, prefix, keep_vars)
         if self.gate == "sigmoid_bias":  # what the bias still has to answer to
             destination[prefix + _PENDING] = self.statistics.counts - self._counted
 
@@ -240,7 +240,7 @@ class MoELayer(nn.Module):
         pending = state.pop(prefix + _PENDING, None)
         if pending is not None:
             self._counted = self.statistics.counts - pending.to(self._counted)
-        super()._load_from_state_dict(state, prefix, *args)  # type: ignore[no-untyped-call]
+        super()._load_from_state_dict(state, prefix, *args)
 
     @property
     def selection_bias(self) -> Tensor | None:
@@ -263,7 +263,7 @@ class MoELayer(nn.Module):
         if self.router == "both":
             return torch.cat([x, task], 1), weight
         logits = x @ self.router_weight.flatten(0, 1).T
-        by_task = logits.unflatten(1, (self.n_tasks, self.n_experts))
+        by_task = logits.view(x.shape[0], self.n_tasks, self.n_experts)
         return torch.einsum("nte,nt->ne", by_task, task), None
 
     def _compiles(self, x: Tensor, seen: Tensor) -> bool:
@@ -301,12 +301,13 @@ class MoELayer(nn.Module):
         if torch.is_grad_enabled() and not reference.is_exported() and x.shape[0]:
             loss = balancing.balance_loss(self.rules, logits, routes)
             y = balancing.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
-            if self.training and not (x.is_meta or kernel.is_transformed()):
+            counts = torch.compiler.is_compiling() or not kernel.is_transformed()
+            if self.training and counts and not x.is_meta:
                 self.statistics.add(routes, inputs, loss)
         return y
 
     def _check(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> None:
-        if torch.jit.is_tracing():  # where a look at a shape is a warning
+        if reference.is_exported():  # where a look at a shape is a warning
             return
         if x.dim() != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape [n, {self.d}], got {list(x.shape)}")

@@ -38,7 +38,7 @@ class MergedExperts(MoELayer):
     def network_of_task(self, task: int) -> Network:
         """Return (w1 [d, hidden], b1 [hidden], w2 [hidden, d], b2 [d]) of a task's network."""
         shares = torch.softmax(self.router_weight[:, task], 0)
-        return tuple(torch.tensordot(shares, w, 1) for w in self._weights)  # type: ignore[return-value]
+        return tuple(torch.tensordot(shares, w, 1) for w in self._weights)
 
     @property
     def n_products(self) -> int:

@@ -17,7 +17,8 @@ _LEAST_SIGMOID = 1e-20  # those of selected experts may all underflow, and their
 
 def is_exported() -> bool:
     """Whether torch records operations to act without Python: ``jit.trace`` and ``export``."""
-    return torch.jit.is_tracing() or torch.compiler.is_exporting()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return tracing or torch.compiler.is_exporting()
 
 
 def is_recorded() -> bool:

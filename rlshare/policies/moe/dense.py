@@ -75,10 +75,10 @@ def _dense_of_task(layer: MoELayer, task: int) -> tuple[torch.Tensor, ...]:
     """Return (w1 [d, H], b1 [H], w2 [H, d], b2 [d]) of what a task's rows take, the shared too."""
     parts: list[tuple[torch.Tensor, ...]] = [layer.network_of_task(task)]
     if layer.n_shared:
-        first, last = layer.shared[0], layer.shared[2]
-        parts.append((first.weight.T, first.bias, last.weight.T, last.bias))
-    w1, b1, w2, b2 = zip(*parts, strict=True)
-    return torch.cat(w1, 1), torch.cat(b1), torch.cat(w2), torch.stack(b2).sum(0)
+        w1, b1, w2, b2 = layer.shared.parameters()
+        parts.append((w1.T, b1, w2.T, b2))
+    firsts, biases, lasts, ends = zip(*parts, strict=True)
+    return torch.cat(firsts, 1), torch.cat(biases), torch.cat(lasts), torch.stack(ends).sum(0)
 
 
 def _fill(layer: MoELayer, weights: tuple[torch.Tensor, ...]) -> None:

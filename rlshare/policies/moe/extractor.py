@@ -104,12 +104,18 @@ class MoEExtractor(BaseFeaturesExtractor):
     def select(self, observations: Observations) -> Tensor:
         """Return the experts int32 [n, top_k] that the router selects."""
         with torch.no_grad():
-            return self.experts.select(self.first(self.base(observations)), self.task(observations))
+            found: Tensor = self.experts.select(
+                self.first(self.base(observations)), self.task(observations)
+            )
+            return found
 
     def routes(self, observations: Observations) -> Routes:
         """Return the routes of preprocessed observations, gates and probabilities included."""
         with torch.no_grad():
-            return self.experts.routes(self.first(self.base(observations)), self.task(observations))
+            found: Routes = self.experts.routes(
+                self.first(self.base(observations)), self.task(observations)
+            )
+            return found
 
     def task(self, observations: Observations) -> Tensor | None:
         """Return the task of each row, one-hot [n, n_tasks], or None without tasks."""

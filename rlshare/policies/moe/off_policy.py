@@ -43,7 +43,7 @@ class _ActorCritics(ExpertPolicy):
     ) -> None:
         check_spaces(observation_space, action_space)
         share = shared_extractor(kwargs, shared, default=False)
-        super().__init__(  # type: ignore[call-arg]
+        super().__init__(
             observation_space,
             action_space,
             lr_schedule,

@@ -78,8 +78,22 @@ class ValueRate:
     def _regrouped(
         self, optimizer: torch.optim.Optimizer, saved: dict[str, Any]
     ) -> dict[str, Any] | None:
-        """A state saved with one group for two, or with two for one: the scale was another."""
+        """A state saved with one group for two, or with two for one: the scale was another.
+
+        Raises:
+            ValueError: if it is that of other parameters.
+        """
         groups = saved["param_groups"]
+        n_saved, n = (
+            sum(len(group["params"]) for group in found)
+            for found in (groups, optimizer.param_groups)
+        )
+        if n_saved != n:
+            raise ValueError(
+                f"the stored policy has another structure: its optimizer knows {n_saved} "
+                f"parameters, this one {n}; load with the moe, shared, net_arch and encoder it was "
+                "made with"
+            )
         if len(groups) == len(optimizer.param_groups):
             return None
         order = [i for part in self._parts for i in part]
@@ -87,9 +101,11 @@ class ValueRate:
             order = sorted(range(len(order)), key=order.__getitem__)
         ids = [i for group in groups for i in group["params"]]
         state = {new: saved["state"].get(ids[old]) for new, old in enumerate(order)}
-        sizes = [len(group["params"]) for group in optimizer.param_groups]
-        new_ids = torch.arange(len(ids)).split(sizes)
+        new_ids = iter(range(len(ids)))
         return {
             "state": {i: moments for i, moments in state.items() if moments is not None},
-            "param_groups": [{**groups[0], "params": part.tolist()} for part in new_ids],
+            "param_groups": [
+                {**groups[0], "params": [next(new_ids) for _ in group["params"]]}
+                for group in optimizer.param_groups
+            ],
         }
