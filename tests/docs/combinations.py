@@ -90,9 +90,7 @@ def lines() -> list[str]:
 
 def _answer(algorithm: type[BaseAlgorithm], policy: str) -> str:
     """Return why neither discrete nor continuous actions are taken, "works" if one is."""
-    answers = [
-        refusal(algorithm, policy, _BOX, ACTIONS[kind]) for kind in ("Discrete", "Box")
-    ]
+    answers = [refusal(algorithm, policy, _BOX, ACTIONS[kind]) for kind in ("Discrete", "Box")]
     return "works" if "" in answers else max(answers, key=lambda text: policy in text)
 
 
