@@ -89,7 +89,7 @@ PEERS := build/peers
 benchmark-peers:
 	$(PYTHON) -m venv $(PEERS)
 	grep -v pybind11 constraints.txt > $(PEERS)/constraints.txt
-	$(PEERS)/bin/python -m pip install --quiet -c $(PEERS)/constraints.txt -r benchmarks/peers.txt . pandas
+	$(PEERS)/bin/python -m pip install --quiet -c $(PEERS)/constraints.txt -r benchmarks/peers.txt .
 	$(PEERS)/bin/python benchmarks/trees.py
 
 format: $(INSTALLED)

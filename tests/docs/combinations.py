@@ -57,7 +57,7 @@ def refusal(algorithm: type[BaseAlgorithm], policy: str, observations: Any, acti
     """Return what an agent of them answers when it is made; "" where it is, and acts."""
     settings = {"buffer_size": 10} if hasattr(algorithm, "load_replay_buffer") else {}
     try:
-        model = algorithm(policy, Anything(observations, actions), **settings)  # type: ignore
+        model = algorithm(policy, Anything(observations, actions), **settings)
         model.predict(observations.sample())
     except (AssertionError, NotImplementedError, ValueError) as error:
         return str(error) or type(error).__name__
@@ -80,18 +80,20 @@ def lines() -> list[str]:
                 row = [algorithm.__name__, ", ".join(actions), ", ".join(observations)]
                 found.append(f"| {' | '.join(row)} |")
         found.append("")
-    found += ["## Refused", "", "| algorithm | what GBTPolicy says | what MoEPolicy says |"]
-    found += ["|---|---|---|"]
+    found += ["## Refused", "", "| algorithm | why |", "|---|---|"]
     for algorithm in REFUSED:
-        answers = [_answer(algorithm, policy) for policy in POLICIES[:2]]
-        found.append(f"| {' | '.join([algorithm.__name__, *answers])} |")
+        reasons = dict.fromkeys(_reason(algorithm, policy) for policy in POLICIES)
+        found.append(f"| {algorithm.__name__} | {'; '.join(reasons)} |")
     return found
 
 
-def _answer(algorithm: type[BaseAlgorithm], policy: str) -> str:
+def _reason(algorithm: type[BaseAlgorithm], policy: str) -> str:
     """Return why neither discrete nor continuous actions are taken, "works" if one is."""
     answers = [refusal(algorithm, policy, _BOX, ACTIONS[kind]) for kind in ("Discrete", "Box")]
-    return "works" if "" in answers else max(answers, key=lambda text: policy in text)
+    if "" in answers:
+        return "works"
+    reasons = [text.partition(f"not with {algorithm.__name__}: ")[2] for text in answers]
+    return max(reasons, key=len) or answers[0]
 
 
 def page(text: str) -> str:
