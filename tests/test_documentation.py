@@ -13,9 +13,12 @@ from rlshare.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Of a training only the length is cut, to one rollout; a resumed one goes on for another. A study
-# has fewer trials too.
-SHORT = {"train": ["--n-timesteps", "512"], "tune": ["--n-timesteps", "2048", "--n-trials", "2"]}
+# Of a training only the length is cut, to one rollout and an episode of evaluation; a resumed one
+# goes on for another rollout. A study has fewer trials too.
+SHORT = {
+    "train": ["--n-timesteps", "512", "--eval-episodes", "1"],
+    "tune": ["--n-timesteps", "2048", "--n-trials", "2"],
+}
 
 
 def blocks(page: Path, language: str) -> list[str]:

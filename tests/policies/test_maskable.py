@@ -2,13 +2,13 @@
 
 import copy
 import io
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from command import BELOW_SB3, Program
 from contextual_bandit import ContextualBandit
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
@@ -152,13 +152,15 @@ def test_actions_that_cannot_be_masked_are_refused() -> None:
         "import stable_baselines3, rlshare; from sb3_contrib.ppo_mask import MaskablePPO",
     ],
 )
-def test_the_alias_is_there_in_any_order_of_imports(imports: str) -> None:
+def test_the_alias_is_there_in_any_order_of_imports(imports: str, tmp_path: Path) -> None:
     program = f"{imports}; c = MaskablePPO.policy_aliases['GBTPolicy']; print(c.__module__)"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    with Program("-c", program, cwd=tmp_path, imported=BELOW_SB3) as found:
+        found.wait()
     assert found.stdout.strip() == "rlshare.policies.maskable", found.stderr
 
 
-def test_without_sb3_contrib_the_extra_is_named() -> None:
+def test_without_sb3_contrib_the_extra_is_named(tmp_path: Path) -> None:
     program = "import sys; sys.modules['sb3_contrib'] = None; import rlshare.policies.maskable"
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    with Program("-c", program, cwd=tmp_path, imported=BELOW_SB3) as found:
+        found.wait()
     assert "pip install 'rlshare[sb3-contrib]'" in found.stderr.splitlines()[-1]
