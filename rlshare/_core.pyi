@@ -70,9 +70,9 @@ class Forest:
     ) -> None: ...
     def compacted(self, X: NDArray[np.float32], n_oldest: int, n_kept: int) -> Forest: ...
     def arrays(self, i: int) -> dict[str, Any]: ...
-    def to_bytes(self, metadata: bytes) -> bytes: ...
+    def to_bytes(self, sections: dict[str, bytes]) -> bytes: ...
     @staticmethod
-    def from_bytes(data: bytes) -> tuple[Forest, bytes]: ...
+    def from_bytes(data: bytes) -> tuple[Forest, dict[str, bytes]]: ...
 
 def block(n: int) -> NDArray[np.float32]: ...
 
@@ -81,18 +81,27 @@ class ExpertTape:
     experts: NDArray[np.int32]
     gates: NDArray[np.float32]
 
-class ExpertLayer:
+class RoutingRules:
+    n_experts: int
+    top_k: int
+    gate: str
+    balance: str
+    balance_coef: float
+    z_coef: float
     def __init__(
         self,
-        width: int,
-        hidden: int,
+        *,
         n_experts: int,
         top_k: int,
         gate: str,
-        activation: str,
         balance: str,
         balance_coef: float,
         z_coef: float,
+    ) -> None: ...
+
+class ExpertLayer:
+    def __init__(
+        self, *, width: int, hidden: int, activation: str, rules: RoutingRules
     ) -> None: ...
     def forward(self, *args: Any) -> ExpertTape: ...
     def backward(self, *args: Any) -> None: ...

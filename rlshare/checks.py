@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 
-def _scalar(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return numpy's scalars and arrays [] as what they hold, everything else as it is."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return value.item()
@@ -20,7 +20,7 @@ def _scalar(value: Any) -> Any:
 
 def is_real(value: Any) -> bool:
     """Return whether a value is a real number, NaN and infinities included."""
-    value = _scalar(value)
+    value = plain(value)
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
@@ -30,7 +30,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     Raises:
         ValueError: if it is none.
     """
-    found = _scalar(value)
+    found = plain(value)
     is_integer = isinstance(found, Integral) and not isinstance(found, bool)
     if not is_integer or found < low or (high is not None and found > high):
         rule = f">= {low}" if high is None else f"in [{low}, {high}]"
@@ -39,7 +39,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
 
 
 def _number(name: str, value: Any, rule: str, low: float, above: bool, high: float) -> float:
-    found = float(_scalar(value)) if is_real(value) else inf
+    found = float(plain(value)) if is_real(value) else inf
     if not isfinite(found) or found < low or (above and found == low) or found > high:
         raise ValueError(f"{name} must be {rule}, got {value!r}")
     return found

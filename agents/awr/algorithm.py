@@ -31,6 +31,7 @@ from rlshare.agents.awr.trajectories import (
     TrajectoryBuffer,
     TrajectorySamples,
 )
+from rlshare.checks import plain
 from rlshare.policies import GBTPolicy, MoECnnPolicy, MoEPolicy
 
 _CHUNK = 4096  # rows whose values are computed at once
@@ -115,20 +116,20 @@ class AWR(OffPolicyAlgorithm):
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is for load
-            learning_rate,
-            buffer_size=buffer_size,
+            plain(learning_rate),
+            buffer_size=plain(buffer_size),
             learning_starts=0,
-            batch_size=batch_size,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
+            batch_size=plain(batch_size),
+            gamma=plain(gamma),
+            train_freq=plain(train_freq),
+            gradient_steps=plain(gradient_steps),
             policy_kwargs=policy_kwargs,
             stats_window_size=stats_window_size,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=seed,
+            seed=plain(seed),
             sde_support=False,
             supported_action_spaces=(
                 spaces.Box,
@@ -137,13 +138,13 @@ class AWR(OffPolicyAlgorithm):
                 spaces.MultiBinary,
             ),
         )
-        self.gae_lambda = gae_lambda
-        self.beta = beta
-        self.w_max = w_max
-        self.normalize_advantage = normalize_advantage
-        self.ent_coef = ent_coef
-        self.vf_coef = vf_coef
-        self.max_grad_norm = max_grad_norm
+        self.gae_lambda = plain(gae_lambda)
+        self.beta = plain(beta)
+        self.w_max = plain(w_max)
+        self.normalize_advantage = plain(normalize_advantage)
+        self.ent_coef = plain(ent_coef)
+        self.vf_coef = plain(vf_coef)
+        self.max_grad_norm = plain(max_grad_norm)
         if _init_setup_model:
             self._check()
             self._setup_model()

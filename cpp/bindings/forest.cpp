@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "../trees/compaction.h"
+#include "../trees/sections.h"
 #include "../trees/serialize.h"
 #include "../trees/tree_arrays.h"
 #include "arrays.h"
@@ -113,11 +114,14 @@ void register_forest(py::module_& m) {
            py::arg("weights") = py::none())
       .def("compacted", &py_compacted, py::arg("X"), py::arg("n_oldest"), py::arg("n_kept"))
       .def("arrays", &py_arrays)
-      .def("to_bytes", [](const Forest& f,
-                          const std::string& metadata) { return py::bytes(to_bytes(f, metadata)); })
+      .def("to_bytes",
+           [](const Forest& f, const OwnersSections& sections) {
+             return py::bytes(to_bytes(f, sections));
+           })
       .def_static("from_bytes", [](const std::string& bytes) {
-        std::string metadata;
-        Forest forest = from_bytes(bytes, metadata);
-        return py::make_tuple(std::move(forest), py::bytes(metadata));
+        ModelFile file = from_bytes(bytes);
+        py::dict sections;
+        for (const auto& [name, text] : file.sections) sections[py::str(name)] = py::bytes(text);
+        return py::make_tuple(std::move(file.forest), sections);
       });
 }

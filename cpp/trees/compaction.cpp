@@ -29,7 +29,8 @@ class Backfit {
         leaf_(n_rows) {
     const std::size_t d = view_.n_features;
     for (std::size_t i = 0; i < n_rows; ++i)
-      for (std::size_t f = 0; f < d; ++f) columns_[f * n_rows + i] = X[i * d + f];
+      for (std::size_t f = 0; f < d; ++f)
+        columns_[f * n_rows + i] = std::max(X[i * d + f], kLowest);
     std::vector<float> sum(n_rows * n_outputs_, 0.f);
     forest.add_trees(X, n_rows, 0, n_oldest, nullptr, 1, sum.data());
     put(sum, missing_);

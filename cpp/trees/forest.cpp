@@ -125,6 +125,14 @@ Tree Forest::tree(std::size_t t) const {
   return tree;
 }
 
+void Forest::raise_lowest_thresholds() {
+  const auto raise = [this](auto& test) {
+    if (test.threshold == kMissing && !categorical_[test.feature]) test.threshold = kLowest;
+  };
+  std::for_each(tests_.begin(), tests_.end(), raise);
+  std::for_each(nodes_.begin(), nodes_.end(), raise);
+}
+
 bool Forest::categories_fit(const std::vector<std::size_t>& n_categories) const {
   const auto fits = [&](std::int32_t feature, float value) {
     return !categorical_[feature] ||
@@ -163,7 +171,8 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
     const std::size_t row_begin = first * kBlockRows, row_end = std::min(last * kBlockRows, n_rows);
     for (std::size_t i = row_begin; i < row_end; ++i) {
       const std::size_t block = (i - row_begin) / kBlockRows, r = (i - row_begin) % kBlockRows;
-      for (std::size_t f = 0; f < d; ++f) x[(block * d + f) * kBlockRows + r] = X[i * d + f];
+      for (std::size_t f = 0; f < d; ++f)
+        x[(block * d + f) * kBlockRows + r] = std::max(X[i * d + f], kLowest);
       std::copy_n(out + i * D, D, acc.data() + (i - row_begin) * width);
     }
     for (std::size_t t = begin; t < end; t += pass)

@@ -58,6 +58,8 @@ class Forest {
   void truncate(std::size_t n_trees);  // drops the newest; their importances stay
   Tree tree(std::size_t t) const;
 
+  // Makes kMissing kLowest in numeric tests: what -inf meant in files of version 2.
+  void raise_lowest_thresholds();
   // Whether every categorical test is for one of its feature's n_categories[f] categories.
   bool categories_fit(const std::vector<std::size_t>& n_categories) const;
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace rlshare {
 
@@ -13,7 +14,12 @@ constexpr int kMaxDepth = 16;
 // Rows per block of a prediction; one block is stored feature by feature.
 constexpr std::size_t kBlockRows = 64;
 
-// A test sends a row right when value > threshold (numeric) or value == threshold (categorical).
+// A test sends a row right when value > threshold (numeric) or value == threshold (categorical): a
+// missing value, NaN, goes left. -Inf counts as the lowest number, so that the threshold kMissing
+// is below all numbers and parts the missing values from them.
+constexpr float kLowest = std::numeric_limits<float>::lowest();
+constexpr float kMissing = -std::numeric_limits<float>::infinity();
+
 struct Test {
   std::int32_t feature;
   float threshold;

@@ -19,7 +19,7 @@ def plot_experts(run: Path, output: Path) -> None:
     Raises:
         UserError: the agent has no experts.
     """
-    from rlshare.policies.moe.actor_critic import expert_layers
+    from rlshare.policies.moe.extractor import expert_layers
     from rlshare.policies.moe.figures import draw_routing, task_names, use_by_task
 
     agent = load_agent(run, load_best=False, device="cpu")
@@ -48,7 +48,7 @@ def _act(
     Returns the selected experts [n, top_k], the task [n] and the reward [n] of every step, and how
     many steps the first episode had.
     """
-    from rlshare.policies.moe.actor_critic import extractor_inputs
+    from rlshare.policies.moe.extractor import extractor_inputs
 
     model, env = agent.model, agent.env
     env.seed(0)

@@ -1,7 +1,9 @@
 """SB3 models from recipes and from files."""
 
+import inspect
 import io
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -63,6 +65,7 @@ def build_model(
     # SB3 checks some arguments with assert.
     refusals = (ValueError, AssertionError, TypeError, RuntimeError)
     make: Any = algorithm_class(algo)  # every algorithm has arguments of its own
+    _check_nulls(make, settings)
     with user_errors(f"{algo} with {policy}: ", refusals):
         model: BaseAlgorithm = make(
             alias, env, policy_kwargs=kwargs, seed=seed, device=device, **settings
@@ -87,6 +90,14 @@ def read_model(
     except DAMAGE as error:
         sentence = " ".join(str(error).split())
         raise UserError(f"cannot load a {algo} model from {where}: {sentence}") from error
+
+
+def _check_nulls(make: Any, settings: dict[str, Any]) -> None:
+    """Refuse a None that the algorithm's constructor does not take: it would fail in training."""
+    takes = inspect.signature(make).parameters
+    for name, value in settings.items():
+        if value is None and NoneType not in get_args(takes[name].annotation):
+            raise UserError(f"{name} of {make.__name__} must be a value, got null")
 
 
 def _tree_policy(recipe: Recipe[Any], space: spaces.Space[Any], kwargs: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -78,6 +78,7 @@ class BoostedTrees(Stored):
         bias: prediction of the empty ensemble [n_outputs]; zeros by default.
         n_threads: at most so many threads, where they pay; None for as many as there are cores.
         device: "cpu".
+        feature_names: of the columns of X, for messages and explanations; None for none.
 
     Raises:
         ValueError: where an argument breaks its rule; the message states both.
@@ -92,6 +93,7 @@ class BoostedTrees(Stored):
         bias: ArrayLike | None = None,
         n_threads: int | None = None,
         device: str = "cpu",
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         n_features = integer("n_features", n_features, 1)
         n_outputs = integer("n_outputs", n_outputs, 1)
@@ -111,7 +113,8 @@ class BoostedTrees(Stored):
             categorical=[f in categorical for f in range(n_features)],
         )
         schedules = as_schedules(learning_rate, n_outputs)
-        metadata = Metadata(params, schedules, {f: [] for f in categorical}, 0)
+        names = checks.feature_names(feature_names, n_features)
+        metadata = Metadata(params, schedules, {f: [] for f in categorical}, 0, names)
         self._set_parts(Parts(forest, metadata, n_threads))
 
     def _set_parts(self, parts: Parts) -> None:
@@ -119,17 +122,25 @@ class BoostedTrees(Stored):
         self.params = metadata.params
         self.n_features = forest.n_features
         self.n_outputs = forest.n_outputs
+        self.feature_names = metadata.feature_names
         self.n_threads = parts.n_threads
         self.n_steps_done = metadata.n_steps_done
         self._rates = Rates(metadata.schedules)
-        self._encoder = CategoryEncoder(forest.n_features, metadata.categories)
+        self._encoder = CategoryEncoder(
+            forest.n_features, metadata.categories, metadata.feature_names
+        )
         self._targets = Targets()
         self._forest = forest
         self._growing = _Growing.of(self.params, self.n_features)
 
     def _parts(self) -> Parts:
-        categories, schedules = self._encoder.categories(), self._rates.schedules
-        metadata = Metadata(self.params, schedules, categories, self.n_steps_done)
+        metadata = Metadata(
+            self.params,
+            self._rates.schedules,
+            self._encoder.categories(),
+            self.n_steps_done,
+            self.feature_names,
+        )
         return Parts(self._forest, metadata, self.n_threads)
 
     @property
@@ -203,7 +214,8 @@ class BoostedTrees(Stored):
         The bias counts as part of the range that begins at 0, so that adjoining ranges add up.
 
         Args:
-            X: observations [n, n_features]; NaN and +-Inf are legal.
+            X: observations [n, n_features], an array, masked array or data frame. NaN, None, NaT,
+                pandas.NA and what is masked are missing; -Inf counts as the lowest number.
             start: first tree.
             stop: tree after the last, None for all.
             out: float32 [n, n_outputs], C-contiguous: the trees, without the bias, are added onto

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 
 import numpy as np
@@ -29,6 +30,19 @@ def shape(params: TreeParams, n_features: int, n_outputs: int) -> None:
                 f"monotonic must have features in [0, {n_features}) and outputs in "
                 f"[0, {n_outputs}), got ({feature}, {output})"
             )
+
+
+def feature_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
+    """Return names of the features, None for none."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"feature_names must be non-empty strings, got {names!r}")
+    if len(names) != n_features or len(set(names)) != n_features:
+        raise ValueError(
+            f"feature_names must be {n_features} different names, one a feature, got {names!r}"
+        )
+    return tuple(str(name) for name in names)
 
 
 def bias(values: ArrayLike | None, n_outputs: int) -> FloatArray:

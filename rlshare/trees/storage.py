@@ -56,7 +56,7 @@ class Stored:
     def to_bytes(self) -> bytes:
         """Return the model in the file format of :meth:`save`."""
         parts = self._parts()
-        return parts.forest.to_bytes(parts.metadata.to_json())
+        return parts.forest.to_bytes(parts.metadata.to_sections())
 
     @classmethod
     def from_bytes(
@@ -64,8 +64,8 @@ class Stored:
     ) -> Self:
         """Undo :meth:`to_bytes`; see :meth:`load`."""
         try:
-            forest, text = _core.Forest.from_bytes(data)
-            metadata = Metadata.from_json(text, forest)
+            forest, sections = _core.Forest.from_bytes(data)
+            metadata = Metadata.from_sections(sections, forest)
         except ValueError as error:
             raise ValueError(f"not a valid rlshare model file: {error}") from error
         if learning_rate is not None:

@@ -100,4 +100,4 @@ def importances(forest: _core.Forest, kind: Importance) -> NDArray[np.float64]:
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    return forest.importances[KINDS.index(kind)]
+    return np.asarray(forest.importances[KINDS.index(kind)])

@@ -42,7 +42,7 @@ const std::vector<std::uint8_t>& MonotonicBounds::ordered(std::size_t feature, s
       left.gradient += of_code[j].gradient;
       left.weight += of_code[j].weight;
       const Sum right = {all.gradient - left.gradient, all.weight - left.weight};
-      if (!(left.weight > 0.0 && right.weight > 0.0)) continue;
+      if (!(left.weight > 0.0 && right.weight > 0.0) || bins.candidates[j] == kMissing) continue;
       const double difference = bounds.clamp(left.mean(l2_)) - bounds.clamp(right.mean(l2_));
       if (constraint.sign * difference < 0.0) ordered[j] = 0;
     }
@@ -59,6 +59,7 @@ void MonotonicBounds::split(std::size_t k, const Split& split, const LevelNode& 
   for (int child = 0; child < 2; ++child)
     for (std::size_t m = 0; m < n; ++m) next_.push_back(level_[k * n + m]);
   if (left.n_rows() == 0 || right.n_rows() == 0) return;
+  if (codes_->features[split.feature].candidates[split.candidate] == kMissing) return;
   for (std::size_t own = 0; own < n; ++own) {
     const Monotonic& constraint = (*constraints_)[own];
     if (constraint.feature != split.feature) continue;
@@ -125,6 +126,7 @@ void MonotonicBounds::fill_empty(Tree& tree, const std::vector<LevelNode>& leave
 // From the lowest nodes up, so that the leaves on the other side have their values.
 void MonotonicBounds::fill_oblivious(Tree& tree, const std::vector<LevelNode>& leaves) const {
   for (int level = tree.depth - 1; level >= 0; --level) {
+    if (tree.tests[level].threshold == kMissing) continue;
     const std::size_t half = std::size_t{1} << (tree.depth - 1 - level);
     for (std::size_t begin = 0; begin < leaves.size(); begin += 2 * half) {
       const std::size_t middle = begin + half, end = middle + half;
@@ -152,7 +154,7 @@ void MonotonicBounds::fill_greedy(Tree& tree, const std::vector<LevelNode>& leav
   };
   for (std::size_t i = tree.nodes.size(); i-- > 0;) {
     const Node& node = tree.nodes[i];
-    if (node.leaf >= 0) continue;
+    if (node.leaf >= 0 || node.threshold == kMissing) continue;
     const bool left_empty = is_empty(node.left), right_empty = is_empty(node.left + 1);
     if (left_empty == right_empty) continue;
     const std::size_t leaf = tree.nodes[node.left + right_empty].leaf;

@@ -12,7 +12,8 @@
 
 namespace rlshare {
 
-// F of an output must not fall (sign 1) or rise (sign -1) while a numeric feature rises.
+// F of an output must not fall (sign 1) or rise (sign -1) while a numeric feature rises. A missing
+// value is outside of this, and so are splits at kMissing, which part it from the numbers.
 struct Monotonic {
   std::size_t feature, output;
   int sign;

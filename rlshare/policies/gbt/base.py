@@ -76,14 +76,15 @@ class TreePolicy:
     def _check_structure(self, state_dict: Mapping[str, Any]) -> None:
         ours = _fixed_shapes(cast("BasePolicy", self).state_dict())
         theirs = _fixed_shapes(state_dict)
-        names = sorted(
-            name for name in {*ours, *theirs} if ours.get(name, None) != theirs.get(name, None)
+        differing = sorted(
+            name for name in {*ours, *theirs} if ours.get(name, "none") != theirs.get(name, "none")
         )
-        if names:
+        if differing:
+            name = differing[0]
             raise RuntimeError(
                 "options that shape a policy (shared, critic, n_critics, net_arch) must be those "
-                f"it was saved with: Missing key(s) or other shapes in state_dict at {names[0]!r}, "
-                f"saved {theirs.get(names[0], 'without it')}, here {ours.get(names[0], 'without')}"
+                f"it was saved with: of {name!r}, saved is {theirs.get(name, 'none')}, and here is "
+                f"{ours.get(name, 'none')}"
             )
 
     def parameters_to_vector(self) -> NDArray[np.float32]:
@@ -112,10 +113,10 @@ class TreePolicy:
         }
 
 
-def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...] | None]:
-    """The shapes of a state; None for what grows with the trees, whose own loading checks it."""
+def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, str]:
+    """The shapes of a state; what grows with the trees is checked where it is loaded."""
     return {
-        name: None if name.endswith(("_extra_state", ".weights")) else tuple(value.shape)
+        name: "trees" if name.endswith(("_extra_state", ".weights")) else str(list(value.shape))
         for name, value in state_dict.items()
     }
 

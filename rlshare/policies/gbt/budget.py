@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.distributions import Distribution, kl_divergence
 from torch import Tensor
 
-from rlshare.checks import integer, positive
+from rlshare.checks import integer, is_real
 from rlshare.policies.gbt.acted_rows import MIN_ROWS, ActedRows
 from rlshare.trees import BoostedTrees
 
@@ -54,8 +54,15 @@ class TreeBudget:
     """
 
     def __init__(self, max_trees: int, max_kl: float) -> None:
-        self.max_trees = integer("tree_budget", max_trees, 16)
-        self.max_kl = positive("compaction_max_kl", max_kl)
+        try:
+            self.max_trees = integer("tree_budget", max_trees, 16)
+        except ValueError:
+            raise ValueError(
+                f"tree_budget must be None or an integer >= 16, got {max_trees!r}"
+            ) from None
+        if not is_real(max_kl) or not float(max_kl) > 0:
+            raise ValueError(f"compaction_max_kl must be > 0, got {max_kl!r}")
+        self.max_kl = float(max_kl)
         self.rows = ActedRows()
         self.reports: dict[
             int, CompactionReport

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.policies import BaseModel
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -81,6 +82,11 @@ class TreeSACActor(TreeNetwork, SACActor):
         self.trees = nn.ModuleList([trees])
         self.mu = Columns(0, n_actions)
         self.log_std = Columns(n_actions, None)  # type: ignore[assignment]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # the last distribution may hang on a graph, which torch neither copies nor pickles
+        n_actions = get_action_dim(self.action_space)
+        return {**self.__dict__, "action_dist": SquashedDiagGaussianDistribution(n_actions)}
 
 
 class TreeTD3Actor(TreeNetwork, TD3Actor):

@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 import torch
 
-from rlshare.checks import integer, is_real, non_negative, one_of, positive
+from rlshare.checks import integer, is_real, non_negative, one_of
 from rlshare.messages import nearest
+from rlshare.policies.gbt.budget import TreeBudget
 from rlshare.trees import Linear, Table, TreeParams
 
 Rate = float | Mapping[str, float] | Sequence[float]
@@ -152,16 +153,19 @@ class TreeActorCriticOptions(TreeOptions):
 
     def _check_family(self) -> None:
         self._set("log_std_init", finite("log_std_init", self.log_std_init))
-        self._set("compaction_max_kl", positive("compaction_max_kl", self.compaction_max_kl))
         self._set("shared", switch("shared", self.shared))
+        budget = TreeBudget(
+            16 if self.tree_budget is None else self.tree_budget, self.compaction_max_kl
+        )
+        self._set("compaction_max_kl", budget.max_kl)
         if self.tree_budget is None:
             return
-        if is_real(self.tree_budget) and self.tree.get("monotonic"):
+        if self.tree.get("monotonic"):
             raise ValueError(
                 "tree_budget must be None with monotonic constraints, which a compaction would "
                 f"not keep, got {self.tree_budget}"
             )
-        self._set("tree_budget", integer("tree_budget", self.tree_budget, 16))
+        self._set("tree_budget", budget.max_trees)
 
 
 @dataclass(frozen=True)
@@ -226,7 +230,9 @@ class TreeActorOptions(TreeOptions):
                 "observation and action together are not offered, since they are constant between "
                 "thresholds: dQ/da would be 0"
             )
-        self._set("n_critics", integer("n_critics", self.n_critics, 1))
+        if integer("n_critics", self.n_critics, -(2**31)) < 1:
+            raise ValueError(f"n_critics must be >= 1, got {self.n_critics}")
+        self._set("n_critics", int(self.n_critics))
         self._set("net_arch", _critic_layers(self.net_arch))
 
 
