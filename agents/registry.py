@@ -71,11 +71,11 @@ class Algorithm:
 
 _ACTOR_CRITIC = {
     "gbt": f"{_SCHEMA}.trees:ActorCritic",
-    "moe": f"{_SCHEMA}.on_policy:MoEKwargs",
+    "moe": f"{_SCHEMA}.experts:ActorCritic",
     "mlp": f"{_SCHEMA}.on_policy:MLPKwargs",
 }
 _ACTOR_AND_CRITICS = {
-    "moe": f"{_SCHEMA}.off_policy:MoEActorCriticsKwargs",
+    "moe": f"{_SCHEMA}.experts:ActorAndCritics",
     "mlp": f"{_SCHEMA}.off_policy:ActorCriticsKwargs",
 }
 _ROWS = (
@@ -126,7 +126,7 @@ _RECORDS = (
         f"{_SCHEMA}.off_policy:DQNRecipe",
         {
             "gbt": f"{_SCHEMA}.trees:QFunction",
-            "moe": f"{_SCHEMA}.off_policy:MoEQNetworkKwargs",
+            "moe": f"{_SCHEMA}.experts:QNetwork",
             "mlp": f"{_SCHEMA}.off_policy:QNetworkKwargs",
         },
         f"{_SEARCH}:dqn",

@@ -69,6 +69,7 @@ def test_the_command_line_takes_every_algorithm_and_policy() -> None:
     assert get_args(PolicyName) == POLICIES
 
 
+@pytest.mark.filterwarnings("ignore:You have specified a mini-batch")  # a last one is smaller
 @pytest.mark.parametrize(
     ("algo", "settings", "trees"),
     [

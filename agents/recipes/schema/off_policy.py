@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Generic, Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Settings
-from rlshare.agents.recipes.schema.on_policy import MoESettings
 
 
 class QNetworkKwargs(Settings):
@@ -16,27 +15,11 @@ class QNetworkKwargs(Settings):
     activation_fn: Literal["tanh", "relu", "elu"] | None = None
 
 
-class MoEQNetworkKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.MoEDQNPolicy``."""
-
-    moe: MoESettings = MoESettings()
-    net_arch: list[int] | None = None
-
-
 class ActorCriticsKwargs(Settings):
     """``policy_kwargs`` of the MlpPolicy of SAC and TD3, with the activation by name."""
 
     net_arch: list[int] | dict[Literal["pi", "qf"], list[int]] | None = None
     activation_fn: Literal["tanh", "relu", "elu"] | None = None
-    n_critics: PositiveInt | None = None
-
-
-class MoEActorCriticsKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.MoESACPolicy`` and ``MoETD3Policy``."""
-
-    moe: MoESettings = MoESettings()
-    shared: bool | None = None
-    net_arch: list[int] | dict[Literal["pi", "qf"], list[int]] | None = None
     n_critics: PositiveInt | None = None
 
 

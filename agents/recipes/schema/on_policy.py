@@ -8,35 +8,6 @@ from pydantic import PositiveInt
 from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Schedule, Settings
 
 
-class MoESettings(Settings):
-    """Fields of ``rlshare.moe.MoELayer``, and ``width``, what goes in and out of the experts."""
-
-    width: PositiveInt | None = None
-    hidden: PositiveInt | None = None
-    n_experts: PositiveInt | None = None
-    top_k: PositiveInt | None = None
-    gate: Literal["softmax_topk", "soft_dense", "sigmoid_bias", "merge"] | None = None
-    router: Literal["features", "task", "both", "per_task"] | None = None
-    balance: Literal["entropy", "switch", "importance", "bias", "none"] | None = None
-    balance_coef: float | None = None
-    z_coef: float | None = None
-    n_shared: int | None = None
-    activation: Literal["relu", "tanh"] | None = None
-    n_tasks: int | None = None
-
-
-class MoEKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.MoEPolicy``."""
-
-    moe: MoESettings = MoESettings()
-    shared: bool | None = None
-    value_lr_scale: float | None = None
-    store_routes: bool | None = None
-    net_arch: list[int] | dict[Literal["pi", "vf"], list[int]] | None = None
-    ortho_init: bool | None = None
-    log_std_init: float | None = None
-
-
 class MLPKwargs(Settings):
     """``policy_kwargs`` of SB3's MlpPolicy, with the activation by name."""
 

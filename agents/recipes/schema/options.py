@@ -1,6 +1,6 @@
-"""Sections of a recipe whose fields are those of a dataclass, which checks them itself."""
+"""Sections of a recipe whose keys and rules are those of a constructor, which checks them."""
 
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self, cast
 
 from pydantic import Field, create_model, model_validator
@@ -11,18 +11,19 @@ _Rate = Annotated[RunLinear | Any, Field(union_mode="left_to_right")]
 
 
 class Options(Settings):
-    """The section of a dataclass: what a recipe says there must make one."""
+    """A section whose constructor has taken what a recipe says there."""
 
-    checked_by: ClassVar[type[Any]]
+    constructor: ClassVar[Callable[..., object]]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self.checked_by(**{key: _of_one_step(value) for key, value in self.model_dump().items()})
+        said = self.model_dump().items()
+        type(self).constructor(**{key: _of_one_step(value) for key, value in said})
         return self
 
 
 def _of_one_step(value: Any) -> Any:
-    """Return a rate as the dataclass knows it; how long the run is does not matter here."""
+    """Return a rate as a constructor knows it; how long the run is does not matter here."""
     if isinstance(value, dict) and isinstance(value.get("linear"), tuple):  # a RunLinear
         init, stop = value["linear"]
         return {"init": init, "stop": stop, "T": 1}
@@ -30,22 +31,24 @@ def _of_one_step(value: Any) -> Any:
 
 
 def section_of(
-    dataclass: type[Any], sections: dict[str, type[Settings]] | None = None, leave: str = ""
+    constructor: Callable[..., object],
+    keys: Iterable[str],
+    sections: Mapping[str, type[Settings]] | None = None,
 ) -> type[Settings]:
-    """Return the section of a dataclass.
+    """Return the section that holds the arguments of a constructor.
 
     Args:
-        dataclass: whose fields are the keys; those named ``*_lr`` may be linear over the run.
-        sections: keys that are sections themselves, empty where they are not given.
-        leave: a field that is no plain data.
+        constructor: called with what a recipe says; a ValueError is the recipe's.
+        keys: its arguments that are plain data; those named ``*_lr`` may be linear over the run.
+        sections: those that are sections themselves, empty where they are not given.
     """
     found: dict[str, Any] = {}
-    for field in fields(dataclass):
-        inner = (sections or {}).get(field.name)
+    for key in keys:
+        inner = (sections or {}).get(key)
         if inner is not None:
-            found[field.name] = (inner | None, inner())
-        elif field.name != leave:
-            found[field.name] = (_Rate if field.name.endswith("_lr") else Any, None)
-    made = create_model(dataclass.__name__, __base__=Options, __module__=__name__, **found)
-    made.checked_by = dataclass
+            found[key] = (inner | None, inner())
+        else:
+            found[key] = (_Rate if key.endswith("_lr") else Any, None)
+    made = create_model(constructor.__name__, __base__=Options, __module__=__name__, **found)
+    made.constructor = staticmethod(constructor)  # type: ignore[assignment]
     return cast("type[Settings]", made)

@@ -1,5 +1,7 @@
 """``policy_kwargs`` of the policies of boosted trees: the fields of their options."""
 
+from dataclasses import fields
+
 from rlshare.agents.recipes.schema.base import Settings
 from rlshare.agents.recipes.schema.options import section_of
 from rlshare.policies.gbt.options import (
@@ -11,11 +13,12 @@ from rlshare.policies.gbt.options import (
 )
 from rlshare.trees import TreeParams
 
-_TREE = section_of(TreeParams)
+_TREE = section_of(TreeParams, [field.name for field in fields(TreeParams)])
 
 
 def _policy(family: type[TreeOptions]) -> type[Settings]:
-    return section_of(family, {"tree": _TREE}, leave="optimizer_class")
+    names = [field.name for field in fields(family) if field.name != "optimizer_class"]
+    return section_of(family, names, {"tree": _TREE})
 
 
 ActorCritic = _policy(TreeActorCriticOptions)
