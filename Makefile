@@ -1,6 +1,8 @@
 # make demo   train a boosted-tree agent on CartPole, show its score and its learning curve
-# make test   run the tests
-# Both need Python 3.11 or newer and a C++17 compiler, and install the rest into .venv.
+# make test   run the tests; make quick those of the core and the recipes
+# make docs   build the documentation into build/site
+# make wheel  build a wheel and try it in an environment of its own
+# They need Python 3.11 or newer and a C++17 compiler, and install the rest into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +11,8 @@ SOURCES := pyproject.toml constraints.txt $(shell find cpp rlshare agents envs -
 DEMO := demo
 comma := ,
 
-.PHONY: install demo test lint format check fuzz sanitize tsan libfuzzer table clean
+.PHONY: install demo test quick lint format package docs wheel resolve benchmark-peers fuzz sanitize tsan \
+    libfuzzer table clean
 
 install: $(INSTALLED)
 
@@ -20,30 +23,81 @@ $(INSTALLED): $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# The settings of CartPole's recipe, but for short rollouts and high rates.
 demo: $(INSTALLED)
-	$(BIN)/rlshare train --algo ppo --policy gbt --env CartPole-v1 --n-timesteps 400000 --seed 1 --log-folder $(DEMO)
-	$(BIN)/rlshare plot $$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1) --output $(DEMO)/learning-curve.png
+	$(BIN)/rlshare train --env CartPole-v1 --n-timesteps 100k --seed 1 --eval-freq 0 --log-folder $(DEMO) \
+	    --hyperparams n_steps:64 batch_size:128 n_epochs:10 policy_kwargs.tree.bins:rollout \
+	    policy_kwargs.policy_lr:0.1 policy_kwargs.value_lr:0.05
+	@set -e; run=$$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1); \
+	$(BIN)/rlshare eval $$run; \
+	$(BIN)/rlshare plot $$run --output $(DEMO)/learning-curve.png; \
+	printf '%s\n' "The pole stands for 500 steps at most. Three things to try next:" \
+	    "  $(BIN)/rlshare enjoy $$run --video $(DEMO)/cartpole.mp4     watch the agent" \
+	    "  $(BIN)/rlshare train --policy mlp --env CartPole-v1       a network in place of trees" \
+	    "  $(BIN)/rlshare train --env LunarLander-v3                 a harder task, with its recipe"
 
 # A process a core, and in each of them torch on one thread.
+PYTEST_ALL := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist loadfile tests
+	$(PYTEST_ALL) tests
 
-# Types are checked in the package as it is installed: agents and envs lie within rlshare there.
-TYPED := build/typed
-lint: $(INSTALLED)
+# What fails first where the core or the settings are wrong.
+quick: $(INSTALLED)
+	$(PYTEST_ALL) tests/trees tests/oracle tests/moe tests/agents/test_recipes.py
+
+# The package as it is installed, where agents and envs lie within rlshare: types are checked and
+# the API's pages are made there.
+PACKAGE := build/package
+package:
+	rm -rf $(PACKAGE) && mkdir -p $(PACKAGE) && cp -r rlshare $(PACKAGE) && cp -r agents envs $(PACKAGE)/rlshare
+
+lint: $(INSTALLED) package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $$(find cpp -name '*.cpp' -o -name '*.h')
-	rm -rf $(TYPED) && mkdir -p $(TYPED) && cp -r rlshare $(TYPED) && cp -r agents envs $(TYPED)/rlshare
-	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rlshare
+	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rlshare
 	$(BIN)/python benchmarks/readme_table.py --check
+
+docs: $(INSTALLED) package
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+# Whether every extra can be installed, with the pinned versions and with the lowest declared ones.
+# uv works it out from the packages' metadata and downloads none of them.
+EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
+resolve: $(INSTALLED)
+	@for extra in $(EXTRAS); do for rule in "highest --constraint constraints.txt" lowest-direct; do \
+	    echo "resolving the extra $$extra, $$rule"; \
+	    $(BIN)/uv pip compile --quiet --python $(BIN)/python --extra $$extra --resolution $$rule \
+	        pyproject.toml > /dev/null || exit 1; \
+	done; done
+
+# The wheel, in an environment without a compiler on its PATH, where rlshare is installed from the
+# wheel and everything else is lent by .venv.
+WHEEL := build/wheel
+wheel: $(INSTALLED)
+	rm -rf $(WHEEL) && mkdir -p $(WHEEL)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEEL) .
+	$(PYTHON) -m venv --without-pip $(WHEEL)/env
+	$(BIN)/python -m pip --python $(WHEEL)/env/bin/python install --quiet --no-deps $(WHEEL)/rlshare-*.whl
+	$(BIN)/python -c "import sys; print(*[p for p in sys.path if p.endswith('-packages')], sep='\n')" \
+	    > $$(ls -d $(WHEEL)/env/lib/python3*/site-packages)/lent.pth
+	env -i PATH=$(CURDIR)/$(WHEEL)/env/bin HOME=$(HOME) $(WHEEL)/env/bin/python tests/smoke.py
+	@ls $(WHEEL)/*.whl
+
+# The other learners pin another pybind11 than rlshare is built with: an environment of their own.
+PEERS := build/peers
+benchmark-peers:
+	$(PYTHON) -m venv $(PEERS)
+	grep -v pybind11 constraints.txt > $(PEERS)/constraints.txt
+	$(PEERS)/bin/python -m pip install --quiet -c $(PEERS)/constraints.txt -r benchmarks/peers.txt .
+	$(PEERS)/bin/python benchmarks/trees.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find cpp -name '*.cpp' -o -name '*.h')
 
-# Rewrite the README's result table from benchmarks/results.
+# Rewrite the tables of README.md and docs/ from benchmarks/results.
 table: $(INSTALLED)
 	$(BIN)/python benchmarks/readme_table.py
 

@@ -5,25 +5,26 @@ if __name__ != "rlshare.agents":
         f'import this package as "rlshare.agents", got {__name__!r}: saved models store class paths'
     )
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from rlshare.agents.recipes.loader import list_recipes, load_recipe, parse_recipe, recipe_name
-from rlshare.agents.recipes.overrides import apply_overrides, parse_pairs
-from rlshare.agents.recipes.schema.on_policy import Linear, Normalize, Recipe
 from rlshare.agents.registry import ALGORITHMS, POLICIES, recipe_class
 
 if TYPE_CHECKING:
     from rlshare.agents.awr.algorithm import AWR
     from rlshare.agents.awr.trajectories import DictTrajectoryBuffer, TrajectoryBuffer
+    from rlshare.agents.recipes.loader import list_recipes, load_recipe, parse_recipe, recipe_name
+    from rlshare.agents.recipes.overrides import apply_overrides, parse_pairs
+    from rlshare.agents.recipes.schema.base import Normalize, Recipe, RunLinear
 
 __all__ = [
     "ALGORITHMS",
     "AWR",
     "POLICIES",
     "DictTrajectoryBuffer",
-    "Linear",
     "Normalize",
     "Recipe",
+    "RunLinear",
     "TrajectoryBuffer",
     "apply_overrides",
     "list_recipes",
@@ -34,19 +35,20 @@ __all__ = [
     "recipe_name",
 ]
 
-_HEAVY = {
-    "AWR": "awr.algorithm",
-    "TrajectoryBuffer": "awr.trajectories",
-    "DictTrajectoryBuffer": "awr.trajectories",
+_HOMES = {
+    "awr.algorithm": ("AWR",),
+    "awr.trajectories": ("TrajectoryBuffer", "DictTrajectoryBuffer"),
+    "recipes.loader": ("list_recipes", "load_recipe", "parse_recipe", "recipe_name"),
+    "recipes.overrides": ("apply_overrides", "parse_pairs"),
+    "recipes.schema.base": ("Normalize", "Recipe", "RunLinear"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for: recipes alone are light."""
-    if name not in _HEAVY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = getattr(import_module(f"rlshare.agents.{_HEAVY[name]}"), name)
-    globals()[name] = found
-    return found
+    """Import a public name when it is first asked for: the names of algorithms are light."""
+    for module, names in _HOMES.items():
+        if name in names:
+            found = getattr(import_module(f"rlshare.agents.{module}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

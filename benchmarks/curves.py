@@ -21,21 +21,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from learning import LAST, Episodes
+from learning import LAST
+
+from rlshare.results.curves import window_means
+from rlshare.results.episodes import Episodes
+from rlshare.results.intervals import bootstrap_interval
 
 RESULTS = Path(__file__).parent / "results"
 MEASURES = {"last_100": "mean of the last 100 episodes", "all": "mean over the whole training"}
 WINDOWS = 60  # points of a curve
-
-
-def curve(episodes: Episodes, ends: np.ndarray) -> np.ndarray:
-    """Return the mean return of the episodes that ended in each window of steps."""
-    window = np.searchsorted(ends, episodes.end_step)
-    sums = np.bincount(window, episodes.returns, len(ends) + 1)[: len(ends)]
-    counts = np.bincount(window, minlength=len(ends) + 1)[: len(ends)]
-    return (
-        pd.Series(np.where(counts, sums / np.maximum(counts, 1), np.nan)).interpolate().to_numpy()
-    )
 
 
 def read(name: str, arm: str, folder: Path) -> tuple[dict[str, Any], Episodes, pd.DataFrame]:
@@ -78,21 +72,13 @@ def trained_by(command: list[str]) -> str:
     return " ".join(["rlshare", *words])
 
 
-def interval(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of mean(b) - mean(a)."""
-    rng = np.random.default_rng(0)
-    means = [rng.choice(x, (10_000, len(x))).mean(axis=1) for x in (a, b)]
-    low, high = np.percentile(means[1] - means[0], [2.5, 97.5])
-    return float(low), float(high)
-
-
 def compare(name: str, runs: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row a measure."""
     first, second = dict.fromkeys(runs["arm"])
     rows = []
     for measure, meaning in MEASURES.items():
         a, b = (runs.loc[runs["arm"] == arm, measure].to_numpy() for arm in (first, second))
-        low, high = interval(a, b)
+        low, high = bootstrap_interval(lambda a, b: b.mean() - a.mean(), a, b)
         rows.append(
             {
                 "name": name,
@@ -118,7 +104,8 @@ def draw(name: str, runs: list[tuple[dict[str, Any], Episodes, pd.DataFrame]]) -
     total = max(row["steps"] for row, *_ in runs)
     ends = np.linspace(0, total, WINDOWS + 1)[1:]
     for arm, colour in colours.items():
-        curves = [curve(episodes, ends) for row, episodes, _ in runs if row["arm"] == arm]
+        found = [window_means(episodes, ends) for row, episodes, _ in runs if row["arm"] == arm]
+        curves = [pd.Series(means).interpolate() for means in found]
         for seed in curves:
             panels[0].plot(ends, seed, colour, alpha=0.3, linewidth=1)
         panels[0].plot(ends, np.mean(curves, axis=0), colour, linewidth=2.5, label=arm)

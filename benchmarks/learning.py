@@ -20,16 +20,16 @@ import platform
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rlshare.envs import env_name
+from rlshare.results.curves import first_held, window_means
+from rlshare.results.episodes import Episodes
 
 RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Acrobot-v1": -100.0}
@@ -37,55 +37,6 @@ LAST = 100  # episodes
 WINDOWS = 40  # of a curve
 LONG = ("curve", "date", "cpu_cores", "machine", "versions", "command")  # not worth a screen
 RLSHARE = str(Path(sys.executable).with_name("rlshare"))
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """Finished training episodes of a run, in the order in which they ended."""
-
-    returns: NDArray[np.float64]
-    end_step: NDArray[np.int64]  # environment steps of the whole run
-    end_time: NDArray[np.float64]  # seconds
-
-    @classmethod
-    def read(cls, run: Path) -> Episodes:
-        """Read the monitor files; an environment's own steps count once for each environment."""
-        parts = []
-        files = sorted(p for p in run.glob("*.monitor.csv"))
-        for file in files:
-            with file.open() as lines:
-                began = json.loads(lines.readline().removeprefix("#"))["t_start"]
-                frame = pd.read_csv(lines)
-            frame["end"] = frame["l"].cumsum() * len(files)
-            frame["t"] += began
-            parts.append(frame)
-        frame = pd.concat(parts).sort_values("end", kind="stable")
-        columns = [frame[name].to_numpy() for name in ("r", "end", "t")]
-        return cls(*columns)
-
-    def last_mean(self) -> float:
-        """Return the mean return of the last episodes."""
-        return float(self.returns[-LAST:].mean())
-
-    def curve(self, n_timesteps: int) -> list[float]:
-        """Return the mean return of the episodes of each window; NaN where none ended."""
-        window = np.minimum(self.end_step * WINDOWS // n_timesteps, WINDOWS - 1)
-        means = pd.Series(self.returns).groupby(window).mean().reindex(range(WINDOWS))
-        return [float(mean) for mean in means]
-
-    def first_held(self, threshold: float | None) -> int | None:
-        """Return the step at which the mean of the last episodes first reached the threshold."""
-        if threshold is None or len(self.returns) < LAST:
-            return None
-        means = np.convolve(self.returns, np.ones(LAST) / LAST, mode="valid")
-        held = np.flatnonzero(means >= threshold)
-        return int(self.end_step[held[0] + LAST - 1]) if len(held) else None
-
-    def steps_per_second(self, begin: float, end: float) -> float:
-        """Return the rate between two steps of the run, updates included."""
-        order = np.argsort(self.end_time)
-        low, high = np.interp([begin, end], self.end_step[order], self.end_time[order])
-        return (end - begin) / max(high - low, 1e-9)
 
 
 def train_command(args: argparse.Namespace, policy: str, seed: int) -> list[str]:
@@ -119,6 +70,10 @@ def row_of(args: argparse.Namespace, policy: str, seed: int, run: Path) -> dict[
     report = json.loads((run / "run.json").read_text())
     progress = pd.read_csv(run / "progress.csv")
     steps = int(report["args"]["n_timesteps"])
+    threshold = THRESHOLDS.get(args.env)
+    held = None if threshold is None else first_held(episodes, threshold, LAST)
+    ends = np.linspace(0, steps, WINDOWS + 1)[1:]
+    ends[-1] = np.inf  # a last rollout goes beyond
     trees = progress["train/n_trees"].dropna() if "train/n_trees" in progress else []
     return {
         "env": args.env,
@@ -127,17 +82,17 @@ def row_of(args: argparse.Namespace, policy: str, seed: int, run: Path) -> dict[
         "settings": " ".join(args.train_args) or "recipe",
         "seed": seed,
         "n_timesteps": steps,
-        "train_return_last_100": round(episodes.last_mean(), 4),
+        "train_return_last_100": round(float(episodes.returns[-LAST:].mean()), 4),
         "final_policy_return": round(evaluate(run), 4),
-        "threshold": THRESHOLDS.get(args.env, ""),
-        "threshold_held_at": episodes.first_held(THRESHOLDS.get(args.env)) or "",
+        "threshold": "" if threshold is None else threshold,
+        "threshold_held_at": held or "",
         "steps_per_s_at_100k": round(episodes.steps_per_second(50_000, 150_000))
         if steps > 150_000
         else "",
         "steps_per_s_at_end": round(episodes.steps_per_second(0.9 * steps, steps)),
         "steps_per_s": round(report["results"]["steps_per_second"]),
         "n_trees": int(trees.iloc[-1]) if len(trees) else "",
-        "curve": " ".join(f"{mean:.4g}" for mean in episodes.curve(steps)),
+        "curve": " ".join(f"{mean:.4g}" for mean in window_means(episodes, ends)),
         "date": date.today().isoformat(),
         "cpu_cores": os.cpu_count(),
         "machine": platform.machine(),

@@ -5,7 +5,7 @@
 Reads finished run folders. A task's score in a run is the mean of its last 20 training episodes; in
 the aggregate it is divided so that 0 is the task's first episodes and 1 the best arm's mean. The
 aggregate is the interquartile mean over runs and tasks with its 95 % stratified bootstrap interval
-(Agarwal et al., arXiv 2108.13264), by rliable.
+(Agarwal et al., arXiv 2108.13264).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from curves import trained_by
-from rliable import library, metrics
+
+from rlshare.results.intervals import bootstrap_interval, interquartile_mean
 
 RESULTS = Path(__file__).parent / "results"
 _END = "/ep_rew_mean"
@@ -61,21 +62,19 @@ def scores(rows: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def aggregate(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the interquartile mean of each arm and its interval."""
-    found, intervals = library.get_interval_estimates(
-        scores(rows), lambda x: np.array([metrics.aggregate_iqm(x)]), reps=5000
-    )
-    return pd.DataFrame(
-        [
+    summary = []
+    for arm, returns in scores(rows).items():
+        low, high = bootstrap_interval(interquartile_mean, returns)
+        summary.append(
             {
                 "arm": arm,
                 "seeds": rows[rows["arm"] == arm]["seed"].nunique(),
-                "iqm": round(float(value[0]), 3),
-                "low_95": round(float(intervals[arm][0, 0]), 3),
-                "high_95": round(float(intervals[arm][1, 0]), 3),
+                "iqm": round(interquartile_mean(returns), 3),
+                "low_95": round(low, 3),
+                "high_95": round(high, 3),
             }
-            for arm, value in found.items()
-        ]
-    )
+        )
+    return pd.DataFrame(summary)
 
 
 def draw(name: str, rows: pd.DataFrame, summary: pd.DataFrame) -> None:

@@ -1,15 +1,16 @@
-"""Write the README's tables from benchmarks/results, or, with --check, fail where they differ."""
+"""Write the tables of README.md and docs/ from benchmarks/results; --check: fail if they differ."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
+ROOT = HERE.parent
 # Mean return of the last 100 training episodes, 5 seeds: arXiv 2407.08250. Trees by algorithm, then
 # networks with PPO.
 PAPER = {
@@ -25,6 +26,14 @@ PAPER = {
     "MiniGrid-RedBlueDoors-6x6-v0": {"ppo": ".88", "mlp": ".17"},
     "ALE/Pong-v5": {"ppo": "15.4 (10M)", "mlp": "18.5 (10M)"},
 }
+SHORT = ["CartPole-v1", "Acrobot-v1", "LunarLander-v3", "MountainCar-v0", "Pendulum-v1"]
+SHORT += [
+    "HalfCheetah-v5",
+    "Swimmer-v5",
+    "Hopper-v5",
+    "Walker2d-v5",
+    "MiniGrid-RedBlueDoors-6x6-v0",
+]
 CLASSIC = [env for env, found in PAPER.items() if "awr" in found]
 
 
@@ -50,6 +59,15 @@ def returns(results: pd.DataFrame, env: str, algo: str, policy: str) -> str:
     steps = rows["n_timesteps"].iloc[0]
     length = "" if steps == 1_000_000 else f", {steps / 1e6:g}M"
     return f"{with_spread(rows['train_return_last_100'])} ({len(rows)}{length})"
+
+
+def short_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table of PPO's trees beside networks: ours, or else the paper's."""
+    lines = ["| environment | trees | network |", "|---|---|---|"]
+    for env in SHORT:
+        trees, networks = (returns(results, env, "ppo", policy) for policy in ("gbt", "mlp"))
+        lines.append(f"| {env} | {trees} | {networks or PAPER[env]['mlp'] + ' (paper)'} |")
+    return lines
 
 
 def classic_table(results: pd.DataFrame) -> list[str]:
@@ -142,17 +160,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing, exit 1 if it would")
     args = parser.parse_args()
-    old = README.read_text(encoding="utf-8")
     learning = pd.read_csv(HERE / "results" / "learning.csv")
     recipes = learning[learning["settings"] == "recipe"]
-    new = fill(old, "classic", classic_table(recipes))
-    new = fill(new, "policies", policies_table(recipes))
-    new = fill(new, "speed", speed_table(pd.read_csv(HERE / "results" / "trees.csv")))
-    new = fill(new, "moe", moe_table(pd.read_csv(HERE / "results" / "moe.csv")))
-    if args.check and new != old:
-        sys.exit("README.md differs from benchmarks/results: run make table")
-    if not args.check:
-        README.write_text(new, encoding="utf-8")
+    pages = {
+        "README.md": {"short": short_table(recipes)},
+        "docs/results.md": {
+            "classic": classic_table(recipes),
+            "policies": policies_table(recipes),
+            "speed": speed_table(pd.read_csv(HERE / "results" / "trees.csv")),
+            "moe": moe_table(pd.read_csv(HERE / "results" / "moe.csv")),
+        },
+    }
+    for page, tables in pages.items():
+        old = (ROOT / page).read_text(encoding="utf-8")
+        new = reduce(lambda text, table: fill(text, *table), tables.items(), old)
+        if args.check and new != old:
+            sys.exit(f"{page} differs from benchmarks/results: run make table")
+        if not args.check:
+            (ROOT / page).write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

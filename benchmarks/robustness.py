@@ -39,6 +39,7 @@ from stable_baselines3.common.vec_env import (
 
 from rlshare.agents import load_recipe
 from rlshare.envs import SpuriousCue, VecNoisyObservations, WorldVecEnv, make_vec_env
+from rlshare.results.intervals import bootstrap_interval
 from rlshare.runs.models import build_model
 from rlshare.runs.versions import versions
 
@@ -104,13 +105,6 @@ def plain_return(rows: list[dict[str, Any]], row: dict[str, Any]) -> float | Non
     return same[0]["return"] if same and row["level"] == 0 else None
 
 
-def interval(returns: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean over seeds."""
-    draws = np.random.default_rng(0).choice(returns, (5_000, len(returns))).mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def draw(rows: pd.DataFrame) -> None:
     """Draw a panel a study."""
     figure, axes = plt.subplots(1, len(STUDIES), figsize=(19, 4.2), layout="constrained")
@@ -128,7 +122,7 @@ def draw(rows: pd.DataFrame) -> None:
                 for x in levels
             ]
             means = [x.mean() for x in found]
-            low, high = zip(*map(interval, found), strict=True)
+            low, high = zip(*(bootstrap_interval(np.mean, x) for x in found), strict=True)
             places = np.arange(len(levels))
             panel.plot(places, means, f"C{i}-o", label=name)
             panel.fill_between(places, low, high, color=f"C{i}", alpha=0.2)

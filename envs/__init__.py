@@ -5,13 +5,18 @@ if __name__ != "rlshare.envs":
         f'import this package as "rlshare.envs", got {__name__!r}: saved models store class paths'
     )
 
-from rlshare.envs.factory import EnvFactory, env_name, make_env
-from rlshare.envs.multitask import MultiTask, Task, TaskReturns
-from rlshare.envs.noise import NoisyObservations, VecNoisyObservations
-from rlshare.envs.selling import Selling
-from rlshare.envs.spurious_cue import SpuriousCue
-from rlshare.envs.vector import make_vec_env
-from rlshare.envs.world import World, WorldEnv, WorldVecEnv
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlshare.envs.factory import EnvFactory, env_name, make_env
+    from rlshare.envs.multitask import MultiTask, Task
+    from rlshare.envs.noise import NoisyObservations, VecNoisyObservations
+    from rlshare.envs.selling import Selling
+    from rlshare.envs.spurious_cue import SpuriousCue
+    from rlshare.envs.task_order import TaskOrder
+    from rlshare.envs.vector import make_vec_env
+    from rlshare.envs.world import World, WorldEnv, WorldVecEnv
 
 __all__ = [
     "EnvFactory",
@@ -20,7 +25,7 @@ __all__ = [
     "Selling",
     "SpuriousCue",
     "Task",
-    "TaskReturns",
+    "TaskOrder",
     "VecNoisyObservations",
     "World",
     "WorldEnv",
@@ -29,3 +34,24 @@ __all__ = [
     "make_env",
     "make_vec_env",
 ]
+
+_HOMES = {
+    "factory": ("EnvFactory", "env_name", "make_env"),
+    "multitask": ("MultiTask", "Task"),
+    "noise": ("NoisyObservations", "VecNoisyObservations"),
+    "selling": ("Selling",),
+    "spurious_cue": ("SpuriousCue",),
+    "task_order": ("TaskOrder",),
+    "vector": ("make_vec_env",),
+    "world": ("World", "WorldEnv", "WorldVecEnv"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: some need Stable-Baselines3, and torch."""
+    for module, names in _HOMES.items():
+        if name in names:
+            found = getattr(import_module(f"rlshare.envs.{module}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

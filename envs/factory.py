@@ -1,6 +1,5 @@
 """One environment from a string: a gymnasium id, ``module:EnvId`` or ``file.py:Class``."""
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from gymnasium.error import DependencyNotInstalled, NameNotFound, NamespaceNotFo
 from gymnasium.error import Error as GymnasiumError
 
 from rlshare.envs.suites import View, register_suite, view_kwargs, with_view
+from rlshare.messages import nearest
 
 Env = gym.Env[Any, Any]
 
@@ -82,11 +82,9 @@ def _registered(env: str) -> Callable[..., Env]:
     try:
         spec = gym.spec(env_id)
     except (NameNotFound, NamespaceNotFound):
-        near = difflib.get_close_matches(env_id, gym.registry, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"unknown environment {env!r}{hint} (an id known to gymnasium, module:EnvId "
-            "or file.py:Class)"
+            f"unknown environment {env!r}{nearest(env_id, gym.registry)} It must be an id known to "
+            "gymnasium, module:EnvId or file.py:Class"
         ) from None
     except GymnasiumError as error:  # a version that is gone, a malformed id
         raise ValueError(f"unknown environment {env!r}: {error}") from None

@@ -1,21 +1,16 @@
 """Several tasks as one environment, whose observations say which task it is."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import safe_mean
 
+from rlshare.checks import one_of
 from rlshare.envs.factory import EnvFactory
-
-Schedule = Literal["mixed", "alternate"]
-SCHEDULES = ("mixed", "alternate")
-_EPISODES = 20  # that a logged mean is over
+from rlshare.envs.task_order import TaskOrder
 
 
 @dataclass(frozen=True)
@@ -52,13 +47,12 @@ class MultiTask(gym.Env[Any, Any]):
     def __init__(
         self,
         tasks: Sequence[Task],
-        schedule: Schedule = "mixed",
+        schedule: TaskOrder = "mixed",
         first: int | None = None,
         steps_per_task: int = 10_000,
         render_mode: str | None = None,
     ) -> None:
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
+        one_of("schedule", schedule, get_args(TaskOrder))
         names = [task.name for task in tasks]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"tasks must have distinct names and be at least one, got {names}")
@@ -148,30 +142,3 @@ class MultiTask(gym.Env[Any, Any]):
         one_hot = np.zeros(self.n_tasks, np.float32)
         one_hot[self.task] = 1
         return np.concatenate([np.asarray(obs, np.float32).ravel(), one_hot])
-
-
-class TaskReturns(BaseCallback):
-    """Logs means over each task's last 20 episodes.
-
-    They are ``rollout/<task>/ep_rew_mean`` and, of tasks that say ``info["is_success"]`` at the end
-    of an episode, ``rollout/<task>/success_rate``.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._last: dict[str, deque[float]] = {}
-
-    def _on_step(self) -> bool:
-        for info in self.locals.get("infos", ()):
-            if "episode" in info and "task" in info:
-                self._remember(f"rollout/{info['task']}/ep_rew_mean", info["episode"]["r"])
-                if "is_success" in info:
-                    self._remember(f"rollout/{info['task']}/success_rate", info["is_success"])
-        return True
-
-    def _remember(self, key: str, value: float) -> None:
-        self._last.setdefault(key, deque(maxlen=_EPISODES)).append(float(value))
-
-    def _on_rollout_end(self) -> None:
-        for key, values in self._last.items():
-            self.logger.record(key, safe_mean(values))

@@ -22,10 +22,10 @@ class _MonitoredEnv:
 
     factory: EnvFactory
     monitor_file: Path | None
+    in_worker: bool
 
     def __call__(self) -> "gym.Env[Any, Any]":
-        if multiprocessing.parent_process() is not None:
-            # Ctrl-C reaches the whole process group; only the trainer answers it.
+        if self.in_worker:  # Ctrl-C reaches the whole process group; only the trainer answers it
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         env = self._monitored(self.factory())
         return env if self.factory.view is None else for_learning(env)
@@ -75,14 +75,22 @@ def make_vec_env(
             ``rlshare.envs.atari.learning_episodes``; monitors keep the true scores.
 
     Raises:
-        ValueError: as ``make_env``.
+        ValueError: as ``make_env``, and for "subproc" where processes may not have children.
     """
+    in_workers = vec_env == "subproc"
+    if in_workers and multiprocessing.current_process().daemon:
+        raise ValueError(
+            'vec_env must be "dummy" in a daemonic process, such as a worker of '
+            'multiprocessing.Pool, which may have no children, got "subproc"'
+        )
     factory = EnvFactory(env, env_kwargs or {}, render_mode, view)
     makers: list[Callable[[], Any]] = [
-        _MonitoredEnv(factory, monitor_dir / f"{i}.monitor.csv" if monitor_dir else None)
+        _MonitoredEnv(
+            factory, monitor_dir / f"{i}.monitor.csv" if monitor_dir else None, in_workers
+        )
         for i in range(n_envs)
     ]
-    if vec_env == "subproc":
+    if in_workers:
         factory().close()  # a bad id or argument is an error here, not in a worker
         vector: VecEnv = SubprocVecEnv(makers)
     else:

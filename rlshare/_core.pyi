@@ -8,7 +8,7 @@ def force_isa(name: str) -> None: ...
 def active_isa() -> str: ...
 def available_threads() -> int: ...
 def checksum(data: bytes) -> int: ...
-def all_finite(values: NDArray[np.float32]) -> bool: ...
+def largest_magnitude(values: NDArray[np.float32]) -> float: ...
 
 class Codes:
     def __len__(self) -> int: ...
@@ -32,30 +32,32 @@ class GrowParams:
         max_depth: int,
         min_samples_leaf: int,
         l2: float,
-        feature_weights: list[float],
-        rates: list[float],
         monotonic: list[tuple[int, int, int]],
-        n_threads: int,
     ) -> None: ...
+
+def grow(
+    forest: Forest,
+    codes: Codes,
+    grads: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    params: GrowParams,
+    feature_weights: NDArray[np.float32],
+    rates: NDArray[np.float32],
+    n_threads: int,
+) -> None: ...
 
 class Forest:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     n_trees: int
     n_bytes: int
     n_features: int
+    n_outputs: int
     greedy: bool
-    bias: list[float]
+    bias: NDArray[np.float32]
     categorical: list[int]
-    importances: list[float]
+    importances: NDArray[np.float64]
     def truncate(self, n_trees: int) -> None: ...
     def categories_fit(self, n_categories: list[int]) -> bool: ...
-    def grow(
-        self,
-        codes: Codes,
-        grads: NDArray[np.float32],
-        weights: NDArray[np.float32] | None,
-        params: GrowParams,
-    ) -> None: ...
     def add_trees(
         self,
         X: NDArray[np.float32],
@@ -67,10 +69,10 @@ class Forest:
         weights: NDArray[np.float32] | None = None,
     ) -> None: ...
     def compacted(self, X: NDArray[np.float32], n_oldest: int, n_kept: int) -> Forest: ...
-    def tree(self, i: int) -> dict[str, Any]: ...
-    def to_bytes(self, metadata: bytes) -> bytes: ...
+    def arrays(self, i: int) -> dict[str, Any]: ...
+    def to_bytes(self, sections: dict[str, bytes]) -> bytes: ...
     @staticmethod
-    def from_bytes(data: bytes) -> tuple[Forest, bytes]: ...
+    def from_bytes(data: bytes) -> tuple[Forest, dict[str, bytes]]: ...
 
 def block(n: int) -> NDArray[np.float32]: ...
 
@@ -79,18 +81,27 @@ class ExpertTape:
     experts: NDArray[np.int32]
     gates: NDArray[np.float32]
 
-class ExpertLayer:
+class RoutingRules:
+    n_experts: int
+    top_k: int
+    gate: str
+    balance: str
+    balance_coef: float
+    z_coef: float
     def __init__(
         self,
-        width: int,
-        hidden: int,
+        *,
         n_experts: int,
         top_k: int,
         gate: str,
-        activation: str,
         balance: str,
         balance_coef: float,
         z_coef: float,
+    ) -> None: ...
+
+class ExpertLayer:
+    def __init__(
+        self, *, width: int, hidden: int, activation: str, rules: RoutingRules
     ) -> None: ...
     def forward(self, *args: Any) -> ExpertTape: ...
     def backward(self, *args: Any) -> None: ...

@@ -14,5 +14,5 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-for helpers in ("oracle", "trees", "cli", "golden"):
+for helpers in ("oracle", "trees", "cli", "golden", "docs"):
     sys.path.insert(0, str(Path(__file__).parent / helpers))

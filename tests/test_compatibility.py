@@ -43,6 +43,7 @@ def test_a_model_file(name: str) -> None:
     assert model.to_bytes() == again.to_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:`n_steps=8` is ignored")  # SB3, of the buffer that it chose
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tarfile.open(FIXTURES / "runs" / f"{name}.tar.xz") as archive:

@@ -1,18 +1,19 @@
 """Recipes from YAML: ``policy -> environment -> settings``, one file per algorithm."""
 
-import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from rlshare.agents.recipes.overrides import apply_overrides
-from rlshare.agents.recipes.schema.on_policy import Recipe
+from rlshare.agents.recipes.plain import plain, read_yaml
+from rlshare.agents.recipes.schema.base import Recipe
 from rlshare.agents.registry import ALGORITHMS, POLICIES, recipe_class
+from rlshare.messages import closest
 
 DEFAULT = "default"
 
@@ -75,7 +76,7 @@ def parse_recipe(algo: str, policy: str, data: Any, where: str) -> Recipe[Any]:
     if isinstance(data, dict):
         data = {"policy_kwargs": {}, **data}
     try:
-        return schema.model_validate(data)
+        return schema.model_validate(plain(data))
     except ValidationError as error:
         raise ValueError(f"{where}: {_explain(error, schema)}") from None
 
@@ -84,7 +85,7 @@ def _read(algo: str, conf_file: str | Path | None) -> tuple[str, dict[str, Any]]
     source = Path(conf_file) if conf_file else files("rlshare.agents.recipes") / f"{algo}.yaml"
     where = str(conf_file) if conf_file else f"{algo}.yaml"
     try:
-        table = yaml.safe_load(source.read_text(encoding="utf-8"))
+        table = read_yaml(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the recipe file {where}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -112,15 +113,16 @@ def _explain(error: ValidationError, schema: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         return f"unknown key {path!r}{_suggestion(path, _paths(schema))}"
     rule = first["msg"].removeprefix("Value error, ")
-    return f"{path}: {rule[0].lower()}{rule[1:]}, got {first['input']!r}"
+    got = "" if ", got " in rule else f", got {first['input']!r}"
+    return f"{path}: {rule[0].lower()}{rule[1:]}{got}"
 
 
 def _suggestion(path: str, known: list[str]) -> str:
     # The last word first: 'tree' and 'max_dept' both find their full path.
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(known)}
-    near = difflib.get_close_matches(path.rpartition(".")[2], by_leaf, n=1)
-    full = [by_leaf[near[0]]] if near else difflib.get_close_matches(path, known, n=1)
-    return f"; did you mean {full[0]!r}?" if full else f"; known keys: {', '.join(known)}"
+    leaf = closest(path.rpartition(".")[2], by_leaf)
+    full = closest(path, known) if leaf is None else by_leaf[leaf]
+    return f"; known keys: {', '.join(known)}" if full is None else f", did you mean {full!r}?"
 
 
 def _paths(schema: type[BaseModel], prefix: str = "") -> list[str]:
@@ -128,7 +130,7 @@ def _paths(schema: type[BaseModel], prefix: str = "") -> list[str]:
     names: list[str] = []
     for name, field in schema.model_fields.items():
         names.append(prefix + name)
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            names += _paths(section, f"{prefix}{name}.")
+        for section in (field.annotation, *get_args(field.annotation)):  # it may be optional
+            if isinstance(section, type) and issubclass(section, BaseModel):
+                names += _paths(section, f"{prefix}{name}.")
     return names

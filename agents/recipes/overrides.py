@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from rlshare.agents.recipes.plain import read_yaml
+
 
 def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
     """Parse ``["gamma:0.99", "policy_kwargs.policy_lr:0.05"]`` into ``{key: value}``.
@@ -18,7 +20,7 @@ def parse_pairs(pairs: Iterable[str], option: str) -> dict[str, Any]:
         if not (key and colon):
             raise ValueError(f"{option} takes key:value pairs, got {pair!r}")
         try:
-            parsed[key] = yaml.safe_load(text)
+            parsed[key] = read_yaml(text)
         except yaml.YAMLError:
             raise ValueError(f"{option} {key}: the value is not valid YAML: {text!r}") from None
     return parsed

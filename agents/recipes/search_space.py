@@ -1,8 +1,8 @@
 """What ``rlshare tune`` searches: keys of a recipe and the values each may take. Needs optuna."""
 
+from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -11,7 +11,8 @@ from optuna.distributions import (
 )
 
 from rlshare.agents.recipes.overrides import apply_overrides
-from rlshare.agents.registry import recipe_class
+from rlshare.agents.recipes.plain import read_yaml
+from rlshare.agents.registry import algorithm
 
 Space = dict[str, BaseDistribution]
 
@@ -38,38 +39,6 @@ _REPLAY: Space = {
     "learning_starts": _one_of(100, 1000, 5000),
 }
 _TARGETS: Space = {"tau": _one_of(0.005, 0.01, 0.02, 0.05)}
-_PPO: Space = {
-    **_ON_POLICY,
-    "n_steps": _one_of(64, 128, 256, 512, 1024),
-    "batch_size": _one_of(64, 128, 256, 512, 1024),
-    "n_epochs": _one_of(1, 3, 5, 10, 20),
-    "clip_range": _one_of(0.1, 0.2, 0.3, 0.4),
-}
-_ALGORITHMS: dict[str, Space] = {
-    "ppo": _PPO,
-    "ppo_mask": _PPO,
-    "a2c": {
-        **_ON_POLICY,
-        "n_steps": _one_of(5, 8, 16, 32, 64, 128),
-        "normalize_advantage": _one_of(False, True),
-    },
-    "awr": {
-        **_ON_POLICY,
-        "batch_size": _one_of(64, 256, 1024),
-        "train_freq": _one_of(125, 250, 500, 1000),
-        "gradient_steps": _one_of(25, 50, 100, 150),
-        "beta": _log(0.02, 5.0),
-    },
-    "dqn": {
-        **_REPLAY,
-        "target_update_interval": _one_of(64, 256, 1000, 4000),
-        "exploration_fraction": FloatDistribution(0.05, 0.5),
-        "exploration_final_eps": FloatDistribution(0.01, 0.15),
-        "n_steps": _one_of(1, 3, 8),
-    },
-    "sac": {**_REPLAY, **_TARGETS},
-    "td3": {**_REPLAY, **_TARGETS, "noise_std": FloatDistribution(0.05, 0.5)},
-}
 _TREE: Space = {
     "policy_kwargs.tree.max_depth": IntDistribution(2, 8),
     "policy_kwargs.tree.min_samples_leaf": _one_of(0, 4, 8, 16, 32, 64, 96, 128),
@@ -100,20 +69,74 @@ _MEANS: Space = {
     "policy_kwargs.log_std_lr": _log(1e-4, 1e-2),
     **_LOG_STD,
 }
-_ACTOR_CRITIC_ALGORITHMS = ("ppo", "ppo_mask", "a2c", "awr")
 
 
-def _of_policy(algo: str, policy: str, continuous: bool) -> Space:
-    if algo in _ACTOR_CRITIC_ALGORITHMS:
-        if policy == "gbt":
-            return {**_ACTOR_CRITIC, **(_MEANS if continuous else {})}
-        std = _LOG_STD if continuous else {}
-        experts = {**_EXPERTS, "policy_kwargs.value_lr_scale": _one_of(0.5, 1.0, 2.0)}
-        return {**_CLIPPED, **(experts if policy == "moe" else _LAYERS), **std}
+def _actor_critic(policy: str, continuous: bool) -> Space:
     if policy == "gbt":
-        rate: Space = {"policy_kwargs.value_lr": _log(0.02, 2.0)}
-        return {**_TREE, **rate} if algo == "dqn" else {**_ACTOR, **_RATE}
+        return {**_ACTOR_CRITIC, **(_MEANS if continuous else {})}
+    std = _LOG_STD if continuous else {}
+    experts = {**_EXPERTS, "policy_kwargs.value_lr_scale": _one_of(0.5, 1.0, 2.0)}
+    return {**_CLIPPED, **(experts if policy == "moe" else _LAYERS), **std}
+
+
+def _networks(policy: str) -> Space:
     return {**_RATE, **(_EXPERTS if policy == "moe" else _LAYERS)}
+
+
+def ppo(policy: str, continuous: bool) -> Space:
+    """Return what is searched for PPO, and for MaskablePPO."""
+    rollouts: Space = {
+        "n_steps": _one_of(64, 128, 256, 512, 1024),
+        "batch_size": _one_of(64, 128, 256, 512, 1024),
+        "n_epochs": _one_of(1, 3, 5, 10, 20),
+        "clip_range": _one_of(0.1, 0.2, 0.3, 0.4),
+    }
+    return {**_ON_POLICY, **rollouts, **_actor_critic(policy, continuous)}
+
+
+def a2c(policy: str, continuous: bool) -> Space:
+    """Return what is searched for A2C."""
+    rollouts: Space = {
+        "n_steps": _one_of(5, 8, 16, 32, 64, 128),
+        "normalize_advantage": _one_of(False, True),
+    }
+    return {**_ON_POLICY, **rollouts, **_actor_critic(policy, continuous)}
+
+
+def awr(policy: str, continuous: bool) -> Space:
+    """Return what is searched for AWR."""
+    phases: Space = {
+        "batch_size": _one_of(64, 256, 1024),
+        "train_freq": _one_of(125, 250, 500, 1000),
+        "gradient_steps": _one_of(25, 50, 100, 150),
+        "beta": _log(0.02, 5.0),
+    }
+    return {**_ON_POLICY, **phases, **_actor_critic(policy, continuous)}
+
+
+def dqn(policy: str, continuous: bool) -> Space:
+    """Return what is searched for DQN."""
+    exploration: Space = {
+        "target_update_interval": _one_of(64, 256, 1000, 4000),
+        "exploration_fraction": FloatDistribution(0.05, 0.5),
+        "exploration_final_eps": FloatDistribution(0.01, 0.15),
+        "n_steps": _one_of(1, 3, 8),
+    }
+    trees: Space = {**_TREE, "policy_kwargs.value_lr": _log(0.02, 2.0)}
+    return {**_REPLAY, **exploration, **(trees if policy == "gbt" else _networks(policy))}
+
+
+def sac(policy: str, continuous: bool) -> Space:
+    """Return what is searched for SAC."""
+    found = {**_ACTOR, **_RATE} if policy == "gbt" else _networks(policy)
+    return {**_REPLAY, **_TARGETS, **found}
+
+
+def td3(policy: str, continuous: bool) -> Space:
+    """Return what is searched for TD3."""
+    noise: Space = {"noise_std": FloatDistribution(0.05, 0.5)}
+    found = {**_ACTOR, **_RATE} if policy == "gbt" else _networks(policy)
+    return {**_REPLAY, **_TARGETS, **noise, **found}
 
 
 def search_space(algo: str, policy: str, continuous: bool) -> Space:
@@ -127,8 +150,10 @@ def search_space(algo: str, policy: str, continuous: bool) -> Space:
     Raises:
         ValueError: the algorithm or the policy is unknown.
     """
-    recipe_class(algo, policy)
-    return {**_ALGORITHMS[algo], **_of_policy(algo, policy, continuous)}
+    record = algorithm(algo)
+    record.recipe_class(policy)
+    space: Space = resolve_name(record.search)(policy, continuous)
+    return space
 
 
 def first_trial(settings: dict[str, Any], space: Space) -> dict[str, Any]:
@@ -162,5 +187,5 @@ def tuned(settings: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, str):
-        return yaml.safe_load(value)
+        return read_yaml(value)
     return float(f"{value:.4g}") if isinstance(value, float) else value

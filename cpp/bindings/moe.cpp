@@ -17,28 +17,42 @@ T* at(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
+// The names of an enum's values in Python.
 template <typename T>
-T one_of(const std::string& name, const std::vector<std::pair<std::string, T>>& values) {
-  for (const auto& [known, value] : values)
+using Names = std::vector<std::pair<std::string, T>>;
+
+const Names<Gate> kGates = {{"softmax", Gate::softmax}, {"sigmoid", Gate::sigmoid}};
+const Names<Balance> kBalances = {{"none", Balance::none},
+                                  {"entropy", Balance::entropy},
+                                  {"switch", Balance::switch_transformer},
+                                  {"importance", Balance::importance}};
+const Names<Activation> kActivations = {{"relu", Activation::relu}, {"tanh", Activation::tanh}};
+
+template <typename T>
+T one_of(const std::string& name, const Names<T>& names) {
+  for (const auto& [known, value] : names)
     if (known == name) return value;
   throw std::invalid_argument("unknown name " + name);
 }
 
-LayerShape shape_of(std::size_t width, std::size_t hidden, std::size_t n_experts, std::size_t top_k,
-                    const std::string& gate, const std::string& activation,
-                    const std::string& balance, float balance_coef, float z_coef) {
-  if (top_k < 1 || top_k > n_experts || width < 1 || hidden < 1)
-    throw std::invalid_argument("a layer needs 1 <= top_k <= n_experts, width and hidden >= 1");
-  return {width,
-          hidden,
-          one_of<Activation>(activation, {{"relu", Activation::relu}, {"tanh", Activation::tanh}}),
-          {n_experts, top_k,
-           one_of<Gate>(gate, {{"softmax", Gate::softmax}, {"sigmoid", Gate::sigmoid}}),
-           one_of<Balance>(balance, {{"none", Balance::none},
-                                     {"entropy", Balance::entropy},
-                                     {"switch", Balance::change},
-                                     {"importance", Balance::importance}}),
-           balance_coef, z_coef}};
+template <typename T>
+std::string name_of(T wanted, const Names<T>& names) {
+  for (const auto& [name, value] : names)
+    if (value == wanted) return name;
+  throw std::logic_error("a value without a name");
+}
+
+RoutingRules rules_of(std::size_t n_experts, std::size_t top_k, const std::string& gate,
+                      const std::string& balance, float balance_coef, float z_coef) {
+  if (top_k < 1 || top_k > n_experts)
+    throw std::invalid_argument("rules need 1 <= top_k <= n_experts");
+  return {n_experts, top_k, one_of(gate, kGates), one_of(balance, kBalances), balance_coef, z_coef};
+}
+
+LayerShape shape_of(std::size_t width, std::size_t hidden, const std::string& activation,
+                    const RoutingRules& rules) {
+  if (width < 1 || hidden < 1) throw std::invalid_argument("a layer needs width and hidden >= 1");
+  return {width, hidden, one_of(activation, kActivations), rules};
 }
 
 // Addresses of the parameters: w1, b1, w2, b2 and the router's weight.
@@ -113,8 +127,38 @@ void register_moe(py::module_& m) {
         return copied(t.routes.gates.get(), n, n ? t.plan.rows.size() / n : 0);
       });
 
+  py::class_<RoutingRules>(m, "RoutingRules")
+      .def(py::init(&rules_of), py::kw_only(), py::arg("n_experts"), py::arg("top_k"),
+           py::arg("gate"), py::arg("balance"), py::arg("balance_coef"), py::arg("z_coef"))
+      .def_readonly("n_experts", &RoutingRules::n_experts)
+      .def_readonly("top_k", &RoutingRules::top_k)
+      .def_property_readonly("gate", [](const RoutingRules& r) { return name_of(r.gate, kGates); })
+      .def_property_readonly("balance",
+                             [](const RoutingRules& r) { return name_of(r.balance, kBalances); })
+      .def_readonly("balance_coef", &RoutingRules::balance_coef)
+      .def_readonly("z_coef", &RoutingRules::z_coef)
+      .def(py::pickle(
+          [](const RoutingRules& r) {
+            return py::make_tuple(r.n_experts, r.top_k, name_of(r.gate, kGates),
+                                  name_of(r.balance, kBalances), r.balance_coef, r.z_coef);
+          },
+          [](const py::tuple& t) {
+            return rules_of(t[0].cast<std::size_t>(), t[1].cast<std::size_t>(),
+                            t[2].cast<std::string>(), t[3].cast<std::string>(), t[4].cast<float>(),
+                            t[5].cast<float>());
+          }));
+
   py::class_<LayerShape>(m, "ExpertLayer")
-      .def(py::init(&shape_of))
+      .def(py::init(&shape_of), py::kw_only(), py::arg("width"), py::arg("hidden"),
+           py::arg("activation"), py::arg("rules"))
       .def("forward", &py_forward)
-      .def("backward", &py_backward);
+      .def("backward", &py_backward)
+      .def(py::pickle(
+          [](const LayerShape& s) {
+            return py::make_tuple(s.width, s.hidden, name_of(s.activation, kActivations), s.rules);
+          },
+          [](const py::tuple& t) {
+            return shape_of(t[0].cast<std::size_t>(), t[1].cast<std::size_t>(),
+                            t[2].cast<std::string>(), t[3].cast<RoutingRules>());
+          }));
 }

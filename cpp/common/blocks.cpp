@@ -14,8 +14,9 @@ namespace rlshare {
 namespace {
 
 constexpr std::size_t kCacheLine = 64, kHugePage = std::size_t{1} << 21;
-constexpr std::size_t kKept = std::size_t{1} << 18;      // smaller blocks the C library reuses
-constexpr std::size_t kMostKept = std::size_t{1} << 29;  // bytes that wait to be used again
+constexpr std::size_t kKept = std::size_t{1} << 18;  // smaller blocks the C library reuses
+// Bytes that wait to be used again, in each of many worker processes.
+constexpr std::size_t kMostKept = std::size_t{64} << 20;
 
 struct Waiting {
   std::mutex mutex;

@@ -12,7 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "../trees/sections.h"
 #include "../trees/serialize.h"
+#include "../trees/tree_arrays.h"
 
 using namespace rlshare;
 
@@ -53,18 +55,18 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {  // bits: 
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-void use(const Forest& forest, const std::string& metadata) {
+void use(const Forest& forest, const OwnersSections& sections) {
   constexpr std::size_t kRows = 67;  // more than a block
   const std::vector<float> X = observations(forest, kRows);
   const std::vector<float> predicted = predict(forest, X, kRows);
-  for (std::size_t t = 0; t < forest.n_trees(); ++t) forest.tree(t);
+  for (std::size_t t = 0; t < forest.n_trees(); ++t) tree_arrays(forest.view(), t);
 
-  const std::string bytes = to_bytes(forest, metadata);
-  std::string metadata_again;
-  const Forest again = from_bytes(bytes, metadata_again);
-  require(metadata_again == metadata, "the metadata does not survive a round trip");
-  require(to_bytes(again, metadata) == bytes, "the bytes of a second round trip differ");
-  require(same(predict(again, X, kRows), predicted), "a prediction does not survive a round trip");
+  const std::string bytes = to_bytes(forest, sections);
+  const ModelFile again = from_bytes(bytes);
+  require(again.sections == sections, "the owner's sections do not survive a round trip");
+  require(to_bytes(again.forest, sections) == bytes, "the bytes of a second round trip differ");
+  require(same(predict(again.forest, X, kRows), predicted),
+          "a prediction does not survive a round trip");
 }
 
 }  // namespace
@@ -75,15 +77,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::uint64_t right = checksum(bytes.data(), size - 8);
     std::memcpy(&bytes[size - 8], &right, sizeof right);
   }
-  std::string metadata;
-  std::optional<Forest> forest;
+  std::optional<ModelFile> file;
   try {
-    forest.emplace(from_bytes(bytes, metadata));
+    file.emplace(from_bytes(bytes));
   } catch (const CorruptFile&) {
     return 0;
   } catch (const std::bad_alloc&) {
     return 0;
   }
-  use(*forest, metadata);
+  use(file->forest, file->sections);
   return 0;
 }

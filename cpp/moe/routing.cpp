@@ -7,6 +7,9 @@
 namespace rlshare {
 namespace {
 
+// Of a sigmoid: those of selected experts may all underflow, and their sum divides the gates.
+constexpr float kLeastSigmoid = 1e-20f;
+
 // The k largest of values [n], the lowest index first among equals, in descending order.
 void select(const float* values, std::size_t n, std::size_t k, std::int32_t* best) {
   std::size_t held = 0;
@@ -154,7 +157,8 @@ void route(const RoutingRules& rules, const float* logits, std::size_t begin, st
         routes.entropies[i] = log_sum - mean;
       }
     } else {
-      for (std::size_t e = 0; e < n_experts; ++e) p[e] = 1 / (1 + std::exp(-l[e]));
+      for (std::size_t e = 0; e < n_experts; ++e)
+        p[e] = std::max(1 / (1 + std::exp(-l[e])), kLeastSigmoid);
       if (routes.entropies) routes.entropies[i] = entropy_of_sigmoids(p, n_experts);
     }
     if (given) {
@@ -224,7 +228,8 @@ void route_backward(const RoutingRules& rules, const Routes& routes, const float
       const float divisor = gate_divisor(p, experts, k);
       for (std::size_t j = 0; j < k; ++j)
         d_p[experts[j]] += k == 1 ? d_g[j] : (d_g[j] - dot) / divisor;
-      for (std::size_t e = 0; e < n_experts; ++e) d_l[e] = d_p[e] * p[e] * (1 - p[e]);
+      for (std::size_t e = 0; e < n_experts; ++e)
+        d_l[e] = p[e] > kLeastSigmoid ? d_p[e] * p[e] * (1 - p[e]) : 0;
       continue;
     }
     const float through_all = k == 1 ? dot : 0;  // of g = p, to the other logits

@@ -13,10 +13,10 @@ namespace rlshare {
 // selected (of one selected: not divided), and selected by sigmoid + bias.
 enum class Gate : std::uint8_t { softmax, sigmoid };
 
-// entropy: sum_e m_e log m_e of the mean m of the probabilities. change: E sum_e F_e m_e with the
-// share F of the selections (Switch Transformer). importance: squared coefficient of variation of
-// the experts' summed gates.
-enum class Balance : std::uint8_t { none, entropy, change, importance };
+// entropy: sum_e m_e log m_e of the mean m of the probabilities. switch_transformer: E sum_e F_e
+// m_e with the share F of the selections. importance: squared coefficient of variation of the
+// experts' summed gates.
+enum class Balance : std::uint8_t { none, entropy, switch_transformer, importance };
 
 struct RoutingRules {
   std::size_t n_experts, top_k;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "../common/thread_pool.h"
+#include "nodes.h"
 
 namespace rlshare {
 namespace {
@@ -55,9 +56,15 @@ void sort_keyed(std::vector<Keyed>& keyed, std::vector<Keyed>& scratch) {
   }
 }
 
+// Thresholds of a column beside kMissing, which takes one of the codes.
+int n_beside(int n_bins, bool some_missing) {
+  return some_missing ? std::min(n_bins, kMaxBins - 1) : n_bins;
+}
+
 // The values of n_bins of n_bins + 1 nearly equal-count bins' last rows.
 std::vector<float> quantile_candidates(const std::vector<Keyed>& sorted, int n_bins) {
   std::vector<float> out;
+  out.reserve(kMaxBins);
   const std::size_t bins = static_cast<std::size_t>(n_bins) + 1;
   const std::size_t base = sorted.size() / bins, extra = sorted.size() % bins;
   std::size_t last = 0;
@@ -98,25 +105,39 @@ void quantile_bins(const float* column, std::size_t stride, std::size_t n, int n
     if (!std::isnan(value)) keyed.push_back(Keyed{sort_key(value)} << 32 | i);
   }
   sort_keyed(keyed, scratch);
-  bins.candidates = quantile_candidates(keyed, n_bins);
+  for (Keyed& k : keyed) {  // -Inf comes first, and counts as the lowest number
+    if (value_of(k) >= kLowest) break;
+    k = Keyed{sort_key(kLowest)} << 32 | row_of(k);
+  }
+  const bool some_missing = !keyed.empty() && keyed.size() < n;
+  bins.candidates = quantile_candidates(keyed, n_beside(n_bins, some_missing));
+  if (some_missing) bins.candidates.insert(bins.candidates.begin(), kMissing);
   bins.narrow.assign(n, 0);
+  const float* candidates = bins.candidates.data();
+  const std::size_t n_candidates = bins.candidates.size();
+  std::uint8_t* narrow = bins.narrow.data();
   std::size_t code = 0;
   for (Keyed k : keyed) {
     const float value = value_of(k);
-    while (code < bins.candidates.size() && bins.candidates[code] < value) ++code;
-    bins.narrow[row_of(k)] = static_cast<std::uint8_t>(code);
+    while (code < n_candidates && candidates[code] < value) ++code;
+    narrow[row_of(k)] = static_cast<std::uint8_t>(code);
   }
 }
 
 void uniform_bins(const float* column, std::size_t stride, std::size_t n, int n_bins,
                   FeatureBins& bins) {
-  bins.candidates = uniform_candidates(column, stride, n, n_bins);
+  std::size_t n_missing = 0;
+  for (std::size_t i = 0; i < n; ++i) n_missing += std::isnan(column[i * stride]);
+  const bool some_missing = n_missing > 0 && n_missing < n;
+  bins.candidates = uniform_candidates(column, stride, n, n_beside(n_bins, some_missing));
+  if (some_missing) bins.candidates.insert(bins.candidates.begin(), kMissing);
   bins.narrow.assign(n, 0);
   const auto begin = bins.candidates.begin(), end = bins.candidates.end();
   for (std::size_t i = 0; i < n; ++i) {
     const float value = column[i * stride];
     if (!std::isnan(value))
-      bins.narrow[i] = static_cast<std::uint8_t>(std::lower_bound(begin, end, value) - begin);
+      bins.narrow[i] =
+          static_cast<std::uint8_t>(std::lower_bound(begin, end, std::max(value, kLowest)) - begin);
   }
 }
 

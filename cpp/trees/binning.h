@@ -13,7 +13,9 @@ constexpr int kMaxBins = 255;                  // thresholds per numeric feature
 constexpr std::size_t kMaxCategories = 65535;  // categories per feature and batch: codes fit uint16
 
 // One feature's candidates and codes.
-// numeric:     a row's code is the number of thresholds below its value; NaN has code 0.
+// numeric:     a row's code is the number of thresholds below its value, where -Inf counts as
+//              kLowest (nodes.h). NaN has code 0; where there are both missing values and numbers,
+//              the first threshold is kMissing, which parts them, so that codes of numbers are > 0.
 // categorical: a row's code is the index of its category; a missing one has the code after the
 // last.
 struct FeatureBins {

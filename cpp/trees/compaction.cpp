@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <random>
+#include <utility>
 
 namespace rlshare {
 namespace {
@@ -14,28 +15,31 @@ constexpr double kRidge = 20.0;  // rows: keeps the leaves of few rows near what
 
 typedef float Four __attribute__((vector_size(16)));
 
-// Fits kept trees one at a time to what the sum of the kept ones misses on rows.
+// Fits the leaves of kept trees one at a time to what the sum of the kept ones misses on rows.
 class Backfit {
  public:
   Backfit(const Forest& forest, const float* X, std::size_t n_rows, std::size_t n_oldest,
           std::size_t n_kept)
-      : n_rows_(n_rows),
-        n_outputs_(forest.n_outputs()),
-        vectors_((forest.n_outputs() + 3) / 4),
-        categorical_(forest.categorical()),
-        columns_(n_rows * forest.n_features()),
+      : view_(forest.view()),
+        n_rows_(n_rows),
+        n_outputs_(view_.n_outputs),
+        vectors_((n_outputs_ + 3) / 4),
+        columns_(n_rows * view_.n_features),
         missing_(n_rows * vectors_),
         leaf_(n_rows) {
-    const std::size_t d = forest.n_features();
+    const std::size_t d = view_.n_features;
     for (std::size_t i = 0; i < n_rows; ++i)
-      for (std::size_t f = 0; f < d; ++f) columns_[f * n_rows + i] = X[i * d + f];
+      for (std::size_t f = 0; f < d; ++f)
+        columns_[f * n_rows + i] = std::max(X[i * d + f], kLowest);
     std::vector<float> sum(n_rows * n_outputs_, 0.f);
     forest.add_trees(X, n_rows, 0, n_oldest, nullptr, 1, sum.data());
     put(sum, missing_);
     for (std::size_t k = 0; k < n_kept; ++k) {
-      trees.push_back(forest.tree((2 * k + 1) * n_oldest / (2 * n_kept)));
-      find_leaves(trees.back());
-      put(trees.back().leaves, per_leaf_);
+      const std::size_t t = (2 * k + 1) * n_oldest / (2 * n_kept);
+      kept.push_back(
+          {t, {view_.leaves + view_.leaf_begin[t], view_.leaves + view_.leaf_begin[t + 1]}});
+      find_leaves(t);
+      put(kept.back().leaves, per_leaf_);
       subtract();
     }
   }
@@ -51,9 +55,10 @@ class Backfit {
     }
   }
 
-  void fit(Tree& tree) {
-    find_leaves(tree);
-    const std::size_t n_leaves = tree.leaves.size() / n_outputs_;
+  void fit(std::size_t k) {
+    std::vector<float>& leaves = kept[k].leaves;
+    find_leaves(kept[k].tree);
+    const std::size_t n_leaves = leaves.size() / n_outputs_;
     per_leaf_.assign(n_leaves * vectors_, Four{});
     counts_.assign(n_leaves, 0u);
     for (std::size_t i = 0; i < n_rows_; ++i) {
@@ -65,21 +70,32 @@ class Backfit {
       for (std::size_t c = 0; c < n_outputs_; ++c) {
         Four& sums = per_leaf_[l * vectors_ + c / 4];
         sums[c % 4] = static_cast<float>(kRate * sums[c % 4] / (counts_[l] + kRidge));
-        tree.leaves[l * n_outputs_ + c] += sums[c % 4];
+        leaves[l * n_outputs_ + c] += sums[c % 4];
       }
     subtract();
   }
 
-  std::vector<Tree> trees;
+  struct Kept {
+    std::size_t tree;           // its number in the forest
+    std::vector<float> leaves;  // refitted
+  };
+  std::vector<Kept> kept;
 
  private:
-  void find_leaves(const Tree& tree) {
-    if (!tree.nodes.empty()) return find_greedy_leaves(tree);
+  // Sets leaf_ to the rows' leaves in a tree.
+  void find_leaves(std::size_t t) {
+    if (view_.growth == Growth::oblivious)
+      find_oblivious_leaves(view_.tests + view_.structure_begin[t], view_.depth[t]);
+    else
+      find_greedy_leaves(view_.nodes + view_.structure_begin[t]);
+  }
+
+  void find_oblivious_leaves(const Test* tests, std::size_t depth) {
     std::fill(leaf_.begin(), leaf_.end(), 0u);
-    for (const Test& test : tree.tests) {
-      const float* value = columns_.data() + static_cast<std::size_t>(test.feature) * n_rows_;
-      const float threshold = test.threshold;
-      if (categorical_[test.feature])
+    for (const Test* test = tests; test < tests + depth; ++test) {
+      const float* value = columns_.data() + static_cast<std::size_t>(test->feature) * n_rows_;
+      const float threshold = test->threshold;
+      if (view_.categorical[test->feature])
         for (std::size_t i = 0; i < n_rows_; ++i)
           leaf_[i] = leaf_[i] * 2 + static_cast<std::uint32_t>(value[i] == threshold);
       else
@@ -88,14 +104,14 @@ class Backfit {
     }
   }
 
-  void find_greedy_leaves(const Tree& tree) {
+  void find_greedy_leaves(const Node* root) {
     for (std::size_t i = 0; i < n_rows_; ++i) {
-      const Node* node = tree.nodes.data();
+      const Node* node = root;
       while (node->leaf < 0) {
         const float value = columns_[static_cast<std::size_t>(node->feature) * n_rows_ + i];
         const bool right =
-            categorical_[node->feature] ? value == node->threshold : value > node->threshold;
-        node = tree.nodes.data() + node->left + right;
+            view_.categorical[node->feature] ? value == node->threshold : value > node->threshold;
+        node = root + node->left + right;
       }
       leaf_[i] = static_cast<std::uint32_t>(node->leaf);
     }
@@ -114,9 +130,9 @@ class Backfit {
         missing_[i * vectors_ + v] -= per_leaf_[leaf_[i] * vectors_ + v];
   }
 
+  const ForestView view_;
   const std::size_t n_rows_, n_outputs_;
-  const std::size_t vectors_;  // that hold n_outputs floats
-  const std::vector<std::uint8_t>& categorical_;
+  const std::size_t vectors_;        // that hold n_outputs floats
   std::vector<float> columns_;       // [n_features, n_rows]
   std::vector<Four> missing_;        // [n_rows, vectors]: the target minus the kept trees
   std::vector<Four> per_leaf_;       // [n_leaves, vectors]
@@ -136,10 +152,14 @@ Forest compacted(const Forest& forest, const float* X, std::size_t n_rows, std::
   std::mt19937_64 random;
   for (int pass = 0; pass < kPasses; ++pass) {
     for (std::size_t k = n_kept; k > 1; --k) std::swap(order[k - 1], order[random() % k]);
-    for (std::size_t k : order) backfit.fit(backfit.trees[k]);
+    for (std::size_t k : order) backfit.fit(k);
   }
   Forest out(forest.growth(), forest.n_features(), std::move(bias), forest.categorical());
-  for (const Tree& tree : backfit.trees) out.append(tree);
+  for (Backfit::Kept& kept : backfit.kept) {
+    Tree tree = forest.tree(kept.tree);
+    tree.leaves = std::move(kept.leaves);
+    out.append(tree);
+  }
   for (std::size_t t = n_oldest; t < forest.n_trees(); ++t) out.append(forest.tree(t));
   out.set_importances(forest.importances());
   return out;

@@ -6,6 +6,7 @@
 
 #include "../common/round_up.h"
 #include "../common/thread_pool.h"
+#include "predict_kernels.h"
 
 namespace rlshare {
 namespace {
@@ -59,8 +60,8 @@ void Forest::append(const Tree& tree) {
   make_room(leaves_, tree.leaves.size());
   make_room(rates_, tree.rates.size());
   // From here on nothing allocates.
-  structure_begin_.push_back(structure_size());
-  leaf_begin_.push_back(n_leaf_floats());
+  structure_begin_.push_back(structure_begin_.back() + tree.tests.size() + tree.nodes.size());
+  leaf_begin_.push_back(leaf_begin_.back() + tree.leaves.size());
   depth_.push_back(tree.depth);
   extend(tests_, tree.tests);
   extend(nodes_, tree.nodes);
@@ -77,15 +78,14 @@ void Forest::append(const Tree& tree) {
 void Forest::truncate(std::size_t n) {
   const std::unique_lock<std::shared_mutex> lock(storage_.mutex);
   if (n >= n_trees()) return;
-  const std::size_t structure = structure_begin_[n], leaves = leaf_begin_[n];
   depth_.resize(n);
-  structure_begin_.resize(n);
-  leaf_begin_.resize(n);
+  structure_begin_.resize(n + 1);
+  leaf_begin_.resize(n + 1);
   if (growth_ == Growth::oblivious)
-    tests_.resize(structure);
+    tests_.resize(structure_begin_.back());
   else
-    nodes_.resize(structure);
-  leaves_.resize(leaves + kSlack);
+    nodes_.resize(structure_begin_.back());
+  leaves_.resize(leaf_begin_.back() + kSlack);
   rates_.resize(n * n_outputs());
 }
 
@@ -93,21 +93,44 @@ void Forest::set_importances(std::vector<double> importances) {
   importances_ = std::move(importances);
 }
 
+ForestView Forest::view() const {
+  return {growth_,
+          n_features(),
+          n_outputs(),
+          n_trees(),
+          categorical_.data(),
+          any_categorical_,
+          bias_.data(),
+          depth_.data(),
+          structure_begin_.data(),
+          leaf_begin_.data(),
+          tests_.data(),
+          nodes_.data(),
+          leaves_.data(),
+          rates_.data()};
+}
+
 Tree Forest::tree(std::size_t t) const {
-  const bool last = t + 1 == n_trees();
   const auto slice = [](const auto& v, std::size_t begin, std::size_t end) {
     return std::decay_t<decltype(v)>(v.begin() + begin, v.begin() + end);
   };
-  const std::size_t structure_end = last ? structure_size() : structure_begin_[t + 1];
   Tree tree;
   tree.depth = depth_[t];
   if (growth_ == Growth::oblivious)
-    tree.tests = slice(tests_, structure_begin_[t], structure_end);
+    tree.tests = slice(tests_, structure_begin_[t], structure_begin_[t + 1]);
   else
-    tree.nodes = slice(nodes_, structure_begin_[t], structure_end);
-  tree.leaves = slice(leaves_, leaf_begin_[t], last ? n_leaf_floats() : leaf_begin_[t + 1]);
+    tree.nodes = slice(nodes_, structure_begin_[t], structure_begin_[t + 1]);
+  tree.leaves = slice(leaves_, leaf_begin_[t], leaf_begin_[t + 1]);
   tree.rates = slice(rates_, t * n_outputs(), (t + 1) * n_outputs());
   return tree;
+}
+
+void Forest::raise_lowest_thresholds() {
+  const auto raise = [this](auto& test) {
+    if (test.threshold == kMissing && !categorical_[test.feature]) test.threshold = kLowest;
+  };
+  std::for_each(tests_.begin(), tests_.end(), raise);
+  std::for_each(nodes_.begin(), nodes_.end(), raise);
 }
 
 bool Forest::categories_fit(const std::vector<std::size_t>& n_categories) const {
@@ -127,29 +150,6 @@ void Forest::fill_bias(float* out, std::size_t n_rows) const {
     std::copy(bias_.begin(), bias_.end(), out + i * n_outputs());
 }
 
-void Forest::add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
-                       const float* weights, float* acc) const {
-  if (growth_ == Growth::oblivious) {
-    const ObliviousView view = {depth_.data(),
-                                structure_begin_.data(),
-                                leaf_begin_.data(),
-                                tests_.data(),
-                                leaves_.data(),
-                                categorical_.data(),
-                                weights,
-                                n_features(),
-                                n_outputs(),
-                                any_categorical_};
-    predict_kernels().predict_oblivious(view, x, rows, begin, end, acc);
-  } else {
-    const GreedyView view = {depth_.data(),  structure_begin_.data(), n_trees(),
-                             nodes_.size(),  leaf_begin_.data(),      nodes_.data(),
-                             leaves_.data(), categorical_.data(),     weights,
-                             n_outputs(),    any_categorical_};
-    predict_kernels().predict_greedy(view, x, rows, begin, end, acc);
-  }
-}
-
 void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, std::size_t end,
                        const float* weights, std::size_t n_threads, float* out) const {
   const std::shared_lock<std::shared_mutex> lock(storage_.mutex);
@@ -158,9 +158,12 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
   const std::size_t n_blocks = (n_rows + kBlockRows - 1) / kBlockRows;
   if (n_rows * (end - begin) < kThreadsFrom) n_threads = 1;
   const std::size_t n_parts = std::min(n_threads, n_blocks);
-  const std::size_t tree_bytes = n_leaf_floats() * sizeof(float) / n_trees();
+  const std::size_t tree_bytes = leaf_begin_.back() * sizeof(float) / n_trees();
   const std::size_t pass =
       std::max<std::size_t>(kPassBytes / std::max<std::size_t>(tree_bytes, 1), 16);
+  const ForestView all = view();
+  const auto add_block = growth_ == Growth::oblivious ? predict_kernels().predict_oblivious
+                                                      : predict_kernels().predict_greedy;
   parallel_for(n_parts, n_threads, [&](std::size_t part) {
     const std::size_t first = n_blocks * part / n_parts, last = n_blocks * (part + 1) / n_parts;
     std::vector<float> x((last - first) * kBlockRows * d, 0.f);
@@ -168,13 +171,14 @@ void Forest::add_trees(const float* X, std::size_t n_rows, std::size_t begin, st
     const std::size_t row_begin = first * kBlockRows, row_end = std::min(last * kBlockRows, n_rows);
     for (std::size_t i = row_begin; i < row_end; ++i) {
       const std::size_t block = (i - row_begin) / kBlockRows, r = (i - row_begin) % kBlockRows;
-      for (std::size_t f = 0; f < d; ++f) x[(block * d + f) * kBlockRows + r] = X[i * d + f];
+      for (std::size_t f = 0; f < d; ++f)
+        x[(block * d + f) * kBlockRows + r] = std::max(X[i * d + f], kLowest);
       std::copy_n(out + i * D, D, acc.data() + (i - row_begin) * width);
     }
     for (std::size_t t = begin; t < end; t += pass)
       for (std::size_t i = row_begin; i < row_end; i += kBlockRows)
-        add_block(x.data() + (i - row_begin) * d, std::min(kBlockRows, row_end - i), t,
-                  std::min(t + pass, end), weights, acc.data() + (i - row_begin) * width);
+        add_block(all, weights, x.data() + (i - row_begin) * d, std::min(kBlockRows, row_end - i),
+                  t, std::min(t + pass, end), acc.data() + (i - row_begin) * width);
     for (std::size_t i = row_begin; i < row_end; ++i)
       std::copy_n(acc.data() + (i - row_begin) * width, D, out + i * D);
   });

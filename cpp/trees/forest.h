@@ -6,13 +6,9 @@
 #include <shared_mutex>
 #include <vector>
 
-#include "predict_kernels.h"
+#include "view.h"
 
 namespace rlshare {
-
-enum class Growth : std::uint32_t { oblivious, greedy };
-
-constexpr int kMaxDepth = 16;
 
 // What one split of a growing tree was worth: the score gained, and the rows it parted.
 struct Gain {
@@ -49,6 +45,7 @@ class Forest {
   std::size_t n_outputs() const { return bias_.size(); }
   std::size_t n_trees() const { return depth_.size(); }
   std::size_t n_bytes() const;
+  ForestView view() const;
   const std::vector<float>& bias() const { return bias_; }
   const std::vector<std::uint8_t>& categorical() const { return categorical_; }
 
@@ -61,6 +58,8 @@ class Forest {
   void truncate(std::size_t n_trees);  // drops the newest; their importances stay
   Tree tree(std::size_t t) const;
 
+  // Makes kMissing kLowest in numeric tests: what -inf meant in files of version 2.
+  void raise_lowest_thresholds();
   // Whether every categorical test is for one of its feature's n_categories[f] categories.
   bool categories_fit(const std::vector<std::size_t>& n_categories) const;
 
@@ -71,13 +70,6 @@ class Forest {
                  const float* weights, std::size_t n_threads, float* out) const;
 
  private:
-  std::size_t n_leaf_floats() const { return leaves_.size() - kSlack; }
-  std::size_t structure_size() const {
-    return growth_ == Growth::oblivious ? tests_.size() : nodes_.size();
-  }
-  void add_block(const float* x, std::size_t rows, std::size_t begin, std::size_t end,
-                 const float* weights, float* acc) const;
-
   mutable OwnMutex storage_;
   static constexpr std::size_t kSlack = 4;  // kernels read leaf tables four floats at a time
 
@@ -86,8 +78,8 @@ class Forest {
   std::vector<std::uint8_t> categorical_;
   bool any_categorical_;
   std::vector<std::uint8_t> depth_;
-  std::vector<std::uint64_t> structure_begin_;  // where a tree's tests or nodes start
-  std::vector<std::uint64_t> leaf_begin_;
+  std::vector<std::uint64_t> structure_begin_ = {0};  // and behind the last tree the end
+  std::vector<std::uint64_t> leaf_begin_ = {0};
   std::vector<Test> tests_;
   std::vector<Node> nodes_;
   std::vector<float> leaves_;

@@ -31,7 +31,7 @@ constexpr std::size_t kFewRows = 4;  // up to here searching row by row is faste
 // foresees what is needed of small tables, and waits for each of the leaves that lie far apart.
 constexpr std::size_t kLargeTable = 512;
 
-void find_leaves(const ObliviousView& view, const Test* tests, std::size_t depth, const float* x,
+void find_leaves(const ForestView& view, const Test* tests, std::size_t depth, const float* x,
                  std::uint32_t* index) {
   for (std::size_t level = 0; level < depth; ++level) {
     const float* value = x + static_cast<std::size_t>(tests[level].feature) * kBlockRows;
@@ -106,18 +106,18 @@ inline std::uint64_t outcomes_of_64(const Row<kInRegisters>& row, const Test* te
 // One row through numeric trees: the tests of kTogether trees at once, then their leaves one by
 // one.
 template <std::size_t kFours, bool kInRegisters>
-void oblivious_row(const ObliviousView& view, const float* x, std::size_t begin, std::size_t end,
+void oblivious_row(const ForestView& view, const float* x, std::size_t begin, std::size_t end,
                    float* acc) {
   const Row<kInRegisters> row(x, view.n_features);
-  constexpr std::size_t kTogether = 512, kMaxDepth = 16;
+  constexpr std::size_t kTogether = 512;
   const std::size_t fours = (view.n_outputs + 3) / 4;
   std::uint64_t bits[kTogether * kMaxDepth / 64 + 1];  // from the last test's, the lowest, on
   Float4 sum[kFours ? kFours : 1];
   for (std::size_t c = 0; c < kFours; ++c) sum[c] = *reinterpret_cast<const Float4*>(acc + 4 * c);
   for (std::size_t t0 = begin; t0 < end; t0 += kTogether) {
     const std::size_t t1 = end - t0 < kTogether ? end : t0 + kTogether;
-    const Test* first = view.tests + view.test_begin[t0];
-    const Test* last = view.tests + view.test_begin[t1 - 1] + view.depth[t1 - 1];
+    const Test* first = view.tests + view.structure_begin[t0];
+    const Test* last = view.tests + view.structure_begin[t1];
     std::size_t n_words = static_cast<std::size_t>(last - first + 63) / 64;
     std::size_t lowest = n_words * 64;
     bits[n_words] = 0;
@@ -146,8 +146,8 @@ void oblivious_row(const ObliviousView& view, const float* x, std::size_t begin,
 
 // kAhead trees' leaves are asked for before the first is added.
 template <std::size_t kFours, bool kWeighted, std::size_t kAhead>
-void oblivious_block(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
-                     std::size_t end, float* acc) {
+void oblivious_block(const ForestView& view, const float* weights, const float* x, std::size_t rows,
+                     std::size_t begin, std::size_t end, float* acc) {
   const std::size_t fours = (view.n_outputs + 3) / 4;
   const std::size_t width = 4 * (kFours ? kFours : fours);
   for (std::size_t t0 = begin; t0 < end; t0 += kAhead) {
@@ -157,14 +157,14 @@ void oblivious_block(const ObliviousView& view, const float* x, std::size_t rows
       std::uint32_t index[kAhead][kGroup] = {};
       for (std::size_t t = t0; t < t1; ++t) {
         std::uint32_t* found = index[t - t0];
-        find_leaves(view, view.tests + view.test_begin[t], view.depth[t], x + r0, found);
+        find_leaves(view, view.tests + view.structure_begin[t], view.depth[t], x + r0, found);
         if (kAhead == 1) continue;
         for (std::size_t r = r0; r < last; ++r)
           __builtin_prefetch(view.leaves + view.leaf_begin[t] + found[r - r0] * view.n_outputs);
       }
       for (std::size_t t = t0; t < t1; ++t) {
         const float* leaves = view.leaves + view.leaf_begin[t];
-        const float weight = kWeighted ? view.weights[t] : 1.f;
+        const float weight = kWeighted ? weights[t] : 1.f;
         for (std::size_t r = r0; r < last; ++r)
           add_leaf<kFours, kWeighted>(
               acc + r * width, leaves + index[t - t0][r - r0] * view.n_outputs, fours, weight);
@@ -174,8 +174,8 @@ void oblivious_block(const ObliviousView& view, const float* x, std::size_t rows
 }
 
 template <std::size_t kFours, bool kWeighted>
-void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std::size_t begin,
-               std::size_t end, float* acc) {
+void oblivious(const ForestView& view, const float* weights, const float* x, std::size_t rows,
+               std::size_t begin, std::size_t end, float* acc) {
   if (!kWeighted && !view.any_categorical && rows <= kFewRows) {
     const std::size_t width = 4 * (kFours ? kFours : (view.n_outputs + 3) / 4);
     const auto one =
@@ -185,33 +185,33 @@ void oblivious(const ObliviousView& view, const float* x, std::size_t rows, std:
   }
   const std::size_t n_floats = view.leaf_begin[end - 1] - view.leaf_begin[begin];
   if (n_floats * sizeof(float) > (end - begin) * kLargeTable)
-    oblivious_block<kFours, kWeighted, 8>(view, x, rows, begin, end, acc);
+    oblivious_block<kFours, kWeighted, 8>(view, weights, x, rows, begin, end, acc);
   else
-    oblivious_block<kFours, kWeighted, 1>(view, x, rows, begin, end, acc);
+    oblivious_block<kFours, kWeighted, 1>(view, weights, x, rows, begin, end, acc);
 }
 
-void predict_oblivious(const ObliviousView& view, const float* x, std::size_t rows,
-                       std::size_t begin, std::size_t end, float* acc) {
-  if (view.weights) return oblivious<0, true>(view, x, rows, begin, end, acc);
+void predict_oblivious(const ForestView& view, const float* weights, const float* x,
+                       std::size_t rows, std::size_t begin, std::size_t end, float* acc) {
+  if (weights) return oblivious<0, true>(view, weights, x, rows, begin, end, acc);
   switch ((view.n_outputs + 3) / 4) {
     case 1:
-      return oblivious<1, false>(view, x, rows, begin, end, acc);
+      return oblivious<1, false>(view, weights, x, rows, begin, end, acc);
     case 2:
-      return oblivious<2, false>(view, x, rows, begin, end, acc);
+      return oblivious<2, false>(view, weights, x, rows, begin, end, acc);
     default:
-      return oblivious<0, false>(view, x, rows, begin, end, acc);
+      return oblivious<0, false>(view, weights, x, rows, begin, end, acc);
   }
 }
 
-inline bool goes_right(const GreedyView& view, const Node& node, float value) {
+inline bool goes_right(const ForestView& view, const Node& node, float value) {
   const bool equality = view.any_categorical && view.categorical[node.feature];
   return equality ? value == node.threshold : value > node.threshold;
 }
 
 // Each row walks by itself.
-void walk(const GreedyView& view, std::size_t t, const float* x, std::size_t rows,
+void walk(const ForestView& view, std::size_t t, const float* x, std::size_t rows,
           std::int32_t* leaf) {
-  const Node* nodes = view.nodes + view.node_begin[t];
+  const Node* nodes = view.nodes + view.structure_begin[t];
   for (std::size_t r = 0; r < rows; ++r) {
     std::int32_t at = 0;
     for (std::size_t level = 0; level < view.depth[t]; ++level) {
@@ -227,11 +227,10 @@ void walk(const GreedyView& view, std::size_t t, const float* x, std::size_t row
 constexpr std::size_t kMarkedDepth = 6;  // deeper trees have more nodes than a walk has steps
 
 // All rows of the block at each node, parents first: one bit a row says whether it comes there.
-void mark(const GreedyView& view, std::size_t t, const float* x, std::size_t rows,
+void mark(const ForestView& view, std::size_t t, const float* x, std::size_t rows,
           std::int32_t* leaf) {
-  const Node* nodes = view.nodes + view.node_begin[t];
-  const std::size_t end = t + 1 < view.n_trees ? view.node_begin[t + 1] : view.n_nodes;
-  const std::size_t n_nodes = end - view.node_begin[t];
+  const Node* nodes = view.nodes + view.structure_begin[t];
+  const std::size_t n_nodes = view.structure_begin[t + 1] - view.structure_begin[t];
   std::uint64_t comes[2 << kMarkedDepth];
   comes[0] = ~std::uint64_t{0};
   __m512i leaves = _mm512_setzero_si512();  // a byte a row
@@ -261,7 +260,7 @@ void mark(const GreedyView& view, std::size_t t, const float* x, std::size_t row
 }
 #endif
 
-void find_leaves(const GreedyView& view, std::size_t t, const float* x, std::size_t rows,
+void find_leaves(const ForestView& view, std::size_t t, const float* x, std::size_t rows,
                  std::int32_t* leaf) {
 #if defined(__AVX512BW__)
   if (rows > kFewRows && view.depth[t] <= kMarkedDepth) return mark(view, t, x, rows, leaf);
@@ -270,13 +269,13 @@ void find_leaves(const GreedyView& view, std::size_t t, const float* x, std::siz
 }
 
 template <std::size_t kFours, bool kWeighted>
-void greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_t begin,
-            std::size_t end, float* acc) {
+void greedy(const ForestView& view, const float* weights, const float* x, std::size_t rows,
+            std::size_t begin, std::size_t end, float* acc) {
   const std::size_t fours = (view.n_outputs + 3) / 4;
   const std::size_t width = 4 * (kFours ? kFours : fours);
   for (std::size_t t = begin; t < end; ++t) {
     const float* leaves = view.leaves + view.leaf_begin[t];
-    const float weight = kWeighted ? view.weights[t] : 1.f;
+    const float weight = kWeighted ? weights[t] : 1.f;
     std::int32_t leaf[kBlockRows];
     find_leaves(view, t, x, rows, leaf);
     for (std::size_t r = 0; r < rows; ++r)
@@ -286,16 +285,16 @@ void greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_
   }
 }
 
-void predict_greedy(const GreedyView& view, const float* x, std::size_t rows, std::size_t begin,
-                    std::size_t end, float* acc) {
-  if (view.weights) return greedy<0, true>(view, x, rows, begin, end, acc);
+void predict_greedy(const ForestView& view, const float* weights, const float* x, std::size_t rows,
+                    std::size_t begin, std::size_t end, float* acc) {
+  if (weights) return greedy<0, true>(view, weights, x, rows, begin, end, acc);
   switch ((view.n_outputs + 3) / 4) {
     case 1:
-      return greedy<1, false>(view, x, rows, begin, end, acc);
+      return greedy<1, false>(view, weights, x, rows, begin, end, acc);
     case 2:
-      return greedy<2, false>(view, x, rows, begin, end, acc);
+      return greedy<2, false>(view, weights, x, rows, begin, end, acc);
     default:
-      return greedy<0, false>(view, x, rows, begin, end, acc);
+      return greedy<0, false>(view, weights, x, rows, begin, end, acc);
   }
 }
 

@@ -3,59 +3,22 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
+#include <utility>
+
+#include "sections.h"
 
 namespace rlshare {
 namespace {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file format is written as memory");
 static_assert(sizeof(Test) == 8 && sizeof(Node) == 16, "written without padding");
 
-constexpr char kMagic[8] = {'R', 'L', 'S', 'H', 'A', 'R', 'E', '\x1a'};
-constexpr std::uint32_t kVersion = 2;
-
-[[noreturn]] void corrupt(const std::string& why) { throw CorruptFile(why); }
-
-class Writer {
- public:
-  template <typename T>
-  void put(const T& value) {
-    out.append(reinterpret_cast<const char*>(&value), sizeof value);
-  }
-  template <typename T>
-  void put_all(const std::vector<T>& values) {
-    out.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-  }
-  std::string out;
+constexpr std::size_t kHead2 = 12;  // of version 2: magic and version
+struct Known {
+  const char* name;
+  bool required;
 };
-
-class Reader {
- public:
-  Reader(const char* data, std::size_t n) : at_(data), end_(data + n) {}
-
-  template <typename T>
-  T get() {
-    T value;
-    std::memcpy(&value, take(sizeof value), sizeof value);
-    return value;
-  }
-  template <typename T>
-  std::vector<T> get_all(std::uint64_t n) {
-    if (n > static_cast<std::size_t>(end_ - at_) / sizeof(T)) corrupt("it is truncated");
-    std::vector<T> values(static_cast<std::size_t>(n));
-    if (n) std::memcpy(values.data(), take(n * sizeof(T)), n * sizeof(T));
-    return values;
-  }
-  bool at_end() const { return at_ == end_; }
-
- private:
-  const char* take(std::size_t n) {
-    if (n > static_cast<std::size_t>(end_ - at_)) corrupt("it is truncated");
-    const char* from = at_;
-    at_ += n;
-    return from;
-  }
-  const char *at_, *end_;
-};
+constexpr Known kOwners[] = {{"metadata", true}, {"feature_names", false}};
 
 void check_finite(const std::vector<float>& values, const char* what) {
   for (float v : values)
@@ -98,83 +61,24 @@ std::size_t check_greedy(const Tree& tree, std::size_t n_features) {
   return n_leaves;
 }
 
-}  // namespace
+struct Counts {
+  std::uint32_t growth, n_features, n_outputs;
+  std::uint64_t n_trees, n_tests, n_leaf_floats;
+};
 
-// FNV-1a over 64-bit words (the last one zero-padded), then the length: any change of one word
-// changes it.
-std::uint64_t checksum(const char* data, std::size_t n) {
-  std::uint64_t hash = 14695981039346656037ull;
-  for (std::size_t i = 0; i < n; i += 8) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, data + i, n - i < 8 ? n - i : 8);
-    hash = (hash ^ word) * 1099511628211ull;
-    hash ^= hash >> 32;
-  }
-  return (hash ^ n) * 1099511628211ull;
+Counts read_counts(Reader& r) {
+  Counts counts;
+  counts.growth = r.get<std::uint32_t>();
+  counts.n_features = r.get<std::uint32_t>();
+  counts.n_outputs = r.get<std::uint32_t>();
+  counts.n_trees = r.get<std::uint64_t>();
+  counts.n_tests = r.get<std::uint64_t>();
+  counts.n_leaf_floats = r.get<std::uint64_t>();
+  return counts;
 }
 
-std::string to_bytes(const Forest& forest, const std::string& metadata) {
-  std::vector<std::uint8_t> depth;
-  std::vector<std::uint32_t> n_nodes;
-  std::vector<Test> tests;
-  std::vector<Node> nodes;
-  std::vector<float> leaves, rates;
-  const bool greedy = forest.growth() == Growth::greedy;
-  for (std::size_t t = 0; t < forest.n_trees(); ++t) {
-    const Tree tree = forest.tree(t);
-    depth.push_back(tree.depth);
-    if (greedy) n_nodes.push_back(static_cast<std::uint32_t>(tree.nodes.size()));
-    tests.insert(tests.end(), tree.tests.begin(), tree.tests.end());
-    nodes.insert(nodes.end(), tree.nodes.begin(), tree.nodes.end());
-    leaves.insert(leaves.end(), tree.leaves.begin(), tree.leaves.end());
-    rates.insert(rates.end(), tree.rates.begin(), tree.rates.end());
-  }
-  Writer w;
-  w.out.append(kMagic, sizeof kMagic);
-  w.put(kVersion);
-  w.put(static_cast<std::uint32_t>(forest.growth()));
-  w.put(static_cast<std::uint32_t>(forest.n_features()));
-  w.put(static_cast<std::uint32_t>(forest.n_outputs()));
-  w.put(static_cast<std::uint64_t>(depth.size()));
-  w.put(static_cast<std::uint64_t>(greedy ? nodes.size() : tests.size()));
-  w.put(static_cast<std::uint64_t>(leaves.size()));
-  w.put(static_cast<std::uint64_t>(metadata.size()));
-  w.put_all(forest.categorical());
-  w.put_all(forest.bias());
-  w.put_all(forest.importances());
-  w.put_all(depth);
-  w.put_all(n_nodes);
-  w.put_all(tests);
-  w.put_all(nodes);
-  w.put_all(leaves);
-  w.put_all(rates);
-  w.out += metadata;
-  w.put(checksum(w.out.data(), w.out.size()));
-  return std::move(w.out);
-}
-
-Forest from_bytes(const std::string& bytes, std::string& metadata) {
-  if (bytes.size() < sizeof kMagic || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
-    corrupt("it does not begin with the rlshare signature");
-  if (bytes.size() < sizeof kMagic + 4 + 8) corrupt("it is truncated");
-  const std::size_t body = bytes.size() - 8;
-  Reader r(bytes.data() + sizeof kMagic, body - sizeof kMagic);
-  const auto version = r.get<std::uint32_t>();
-  if (version != kVersion)
-    corrupt("its version is " + std::to_string(version) + ", this rlshare reads version " +
-            std::to_string(kVersion));
-  std::uint64_t stored;
-  std::memcpy(&stored, bytes.data() + body, 8);
-  if (stored != checksum(bytes.data(), body))
-    corrupt("its checksum is wrong, it is truncated or damaged");
-
-  const auto growth = r.get<std::uint32_t>();
-  const auto n_features = r.get<std::uint32_t>();
-  const auto n_outputs = r.get<std::uint32_t>();
-  const auto n_trees = r.get<std::uint64_t>();
-  const auto n_tests = r.get<std::uint64_t>();
-  const auto n_leaf_floats = r.get<std::uint64_t>();
-  const auto n_metadata = r.get<std::uint64_t>();
+Forest read_forest(Reader& r, const Counts& counts) {
+  const auto [growth, n_features, n_outputs, n_trees, n_tests, n_leaf_floats] = counts;
   if (growth > 1) corrupt("its growth policy is unknown");
   if (n_features == 0 || n_outputs == 0) corrupt("it has no features or no outputs");
   const bool greedy = growth == 1;
@@ -196,8 +100,6 @@ Forest from_bytes(const std::string& bytes, std::string& metadata) {
   if (n_trees > std::numeric_limits<std::uint64_t>::max() / n_outputs) corrupt("it is truncated");
   const auto rates = r.get_all<float>(n_trees * n_outputs);
   check_finite(rates, "its learning rates");
-  const auto text = r.get_all<char>(n_metadata);
-  if (!r.at_end()) corrupt("it is longer than its header says");
 
   Forest forest(static_cast<Growth>(growth), n_features, bias, categorical);
   std::size_t at = 0, leaf_at = 0;
@@ -228,8 +130,87 @@ Forest from_bytes(const std::string& bytes, std::string& metadata) {
   if (at != n_tests || leaf_at != leaves.size())
     corrupt("its trees have fewer tests or leaves than its header says");
   forest.set_importances(importances);
-  metadata.assign(text.begin(), text.end());
   return forest;
+}
+
+std::string write_forest(const Forest& forest) {
+  const ForestView v = forest.view();
+  const bool greedy = v.growth == Growth::greedy;
+  const std::uint64_t n_tests = v.structure_begin[v.n_trees];
+  const std::uint64_t n_leaf_floats = v.leaf_begin[v.n_trees];
+  Writer w;
+  w.put(static_cast<std::uint32_t>(v.growth));
+  w.put(static_cast<std::uint32_t>(v.n_features));
+  w.put(static_cast<std::uint32_t>(v.n_outputs));
+  w.put(static_cast<std::uint64_t>(v.n_trees));
+  w.put(n_tests);
+  w.put(n_leaf_floats);
+  w.put_all(v.categorical, v.n_features);
+  w.put_all(v.bias, v.n_outputs);
+  w.put_all(forest.importances().data(), forest.importances().size());
+  w.put_all(v.depth, v.n_trees);
+  for (std::size_t t = 0; greedy && t < v.n_trees; ++t)
+    w.put(static_cast<std::uint32_t>(v.structure_begin[t + 1] - v.structure_begin[t]));
+  if (greedy)
+    w.put_all(v.nodes, n_tests);
+  else
+    w.put_all(v.tests, n_tests);
+  w.put_all(v.leaves, n_leaf_floats);
+  w.put_all(v.rates, v.n_trees * v.n_outputs);
+  return std::move(w.out);
+}
+
+ModelFile from_version_2(std::string_view file) {
+  Reader r(file.substr(kHead2, file.size() - 8 - kHead2));
+  const Counts counts = read_counts(r);
+  const auto n_metadata = r.get<std::uint64_t>();
+  Forest forest = read_forest(r, counts);
+  const auto text = r.get_all<char>(n_metadata);
+  if (!r.at_end()) corrupt("it is longer than its header says");
+  forest.raise_lowest_thresholds();
+  return {std::move(forest), {{"metadata", {text.begin(), text.end()}}}};
+}
+
+ModelFile from_version_3(std::string_view file) {
+  std::optional<Forest> forest;
+  OwnersSections owners;
+  for (const Section& section : split_sections(file)) {
+    if (section.name == "forest") {
+      Reader r(section.bytes);
+      const Counts counts = read_counts(r);
+      forest.emplace(read_forest(r, counts));
+      if (!r.at_end()) corrupt("its forest is longer than its header says");
+      continue;
+    }
+    bool known = false;
+    for (const Known& owner : kOwners) known |= section.name == owner.name;
+    if (known)
+      owners[section.name] = section.bytes;
+    else if (section.required)
+      corrupt("it needs the section " + section.name + ", which this rlshare does not know");
+  }
+  if (!forest) corrupt("it lacks the section forest");
+  for (const Known& owner : kOwners)
+    if (owner.required && !owners.count(owner.name))
+      corrupt(std::string("it lacks the section ") + owner.name);
+  return {std::move(*forest), std::move(owners)};
+}
+
+}  // namespace
+
+std::string to_bytes(const Forest& forest, const OwnersSections& owners) {
+  const std::string bytes = write_forest(forest);
+  std::vector<Section> sections = {{"forest", true, bytes}};
+  for (const Known& owner : kOwners)
+    if (const auto found = owners.find(owner.name); found != owners.end())
+      sections.push_back({owner.name, owner.required, found->second});
+  if (sections.size() != owners.size() + 1)
+    throw std::invalid_argument("a section must be one that serialize.h names");
+  return join_sections(sections);
+}
+
+ModelFile from_bytes(const std::string& bytes) {
+  return checked_version(bytes) == 2 ? from_version_2(bytes) : from_version_3(bytes);
 }
 
 }  // namespace rlshare

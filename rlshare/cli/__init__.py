@@ -10,7 +10,7 @@ import typer
 from rlshare.cli.enjoy import enjoy
 from rlshare.cli.eval import evaluate
 from rlshare.cli.info import info
-from rlshare.cli.options import PairsCommand
+from rlshare.cli.options import Command
 from rlshare.cli.plot import plot
 from rlshare.cli.recipes import recipes
 from rlshare.cli.train import train
@@ -24,13 +24,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command(cls=PairsCommand)(train)
-app.command(cls=PairsCommand)(tune)
-app.command(cls=PairsCommand)(enjoy)
-app.command("eval", cls=PairsCommand)(evaluate)
-app.command()(plot)
-app.command()(recipes)
-app.command()(info)
+app.command(cls=Command)(train)
+app.command(cls=Command)(tune)
+app.command(cls=Command)(enjoy)
+app.command("eval", cls=Command)(evaluate)
+app.command(cls=Command)(plot)
+app.command(cls=Command)(recipes)
+app.command(cls=Command)(info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

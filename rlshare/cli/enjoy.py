@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlshare.cli.options import Algo, Device, Env, EnvKwargs, LoadBest, LogFolder, RunDir
+from rlshare.cli.options import Algo, Device, Env, EnvKwargs, LoadBest, LogFolder, RunDir, Verbose
 from rlshare.runs.errors import UserError, user_errors
 from rlshare.runs.trained import find_run, load_agent
 
@@ -37,6 +37,7 @@ def enjoy(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the episodes.")] = 0,
     env_kwargs: EnvKwargs = None,
     device: Device = "cpu",
+    verbose: Verbose = 0,
 ) -> None:
     """Watch a trained agent play; without a display, record it with --video."""
     if video is None and not _has_display():
@@ -127,7 +128,7 @@ def _off_screen_rendering() -> Iterator[None]:
 def _frame(agent: "TrainedAgent") -> Any:
     frame = agent.env.render()
     if frame is None:
-        raise UserError(f"{agent.args.env} cannot render to a video: it has no rgb_array mode")
+        raise UserError(f"{agent.config.env} cannot render to a video: it has no rgb_array mode")
     return frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]  # H.264 wants even sizes
 
 

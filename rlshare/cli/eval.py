@@ -15,6 +15,7 @@ from rlshare.cli.options import (
     LogFolder,
     NumThreads,
     RunDir,
+    Verbose,
 )
 from rlshare.runs.trained import find_run, load_agent
 
@@ -35,6 +36,7 @@ def evaluate(
     env_kwargs: EnvKwargs = None,
     device: Device = "cpu",
     num_threads: NumThreads = 1,
+    verbose: Verbose = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Play episodes with a trained agent and print the return, by task where there are several.
@@ -58,7 +60,7 @@ def evaluate(
     set_random_seed(seed)
     agent.env.seed(seed)
     infos = LastInfos()
-    episodes: Any = evaluator(agent.args.algo)(
+    episodes: Any = evaluator(agent.config.algo)(
         agent.model,
         agent.env,
         n_eval_episodes=n_episodes,
@@ -72,7 +74,7 @@ def evaluate(
     successes, tasks = infos.values("is_success"), infos.values("task")
     if as_json:
         result = {
-            "env": agent.args.env, "algo": agent.args.algo, "policy": agent.args.policy,
+            "env": agent.config.env, "algo": agent.config.algo, "policy": agent.config.policy,
             "mean": mean, "std": std, "n_episodes": n_episodes, "seed": seed,
             "deterministic": not stochastic, "returns": list(map(float, returns)),
             "lengths": list(map(int, lengths)),
@@ -85,7 +87,7 @@ def evaluate(
     else:
         print(
             f"return {mean:.2f} +- {std:.2f}{_rate(successes)} over {n_episodes} episodes of "
-            f"{agent.args.env}"
+            f"{agent.config.env}"
         )
         for task in dict.fromkeys(tasks):
             of = [i for i, name in enumerate(tasks) if name == task]

@@ -1,19 +1,25 @@
-"""Option types shared by the commands."""
+"""Options of several commands: those of a run, made from ``RunConfig``, and others."""
 
+import inspect
+import traceback
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
-AlgoName = Literal["ppo", "ppo_mask", "a2c", "awr", "dqn", "sac", "td3"]
-PolicyName = Literal["gbt", "moe", "mlp"]
+from rlshare.agents.registry import AlgoName
+from rlshare.runs.config import OPTIONS, TYPES, RunConfig
+from rlshare.runs.errors import UserError
 
 _PAIR_OPTIONS = ("--hyperparams", "--env-kwargs")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-class PairsCommand(TyperCommand):
-    """Lets an option take many pairs, as rl_zoo3 does: ``--hyperparams gamma:0.9 n_steps:64``."""
+class Command(TyperCommand):
+    """A command whose options of pairs take many, as in rl_zoo3: ``--hyperparams a:1 b:2``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Repeat the option before each further pair, then parse as usual."""
@@ -25,9 +31,59 @@ class PairsCommand(TyperCommand):
                 expanded.append(option)
             expanded.append(arg)
             if not more:
-                option = arg if arg in _PAIR_OPTIONS else ""
+                name = arg.partition("=")[0]
+                option = name if name in _PAIR_OPTIONS else ""
         rest: list[str] = super().parse_args(ctx, expanded)
         return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; with --verbose the place of an error is printed above its sentence."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("verbose") and error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
+            raise
+
+
+def run_options(*names: str) -> Callable[[F], F]:
+    """Give a command, which takes them by keyword, options of ``RunConfig``: all, or those named.
+
+    An option whose field has no default is None where it is not given.
+    """
+
+    def with_options(command: F) -> F:
+        own = inspect.signature(command, eval_str=True)
+        shared = [_parameter(f) for f in fields(RunConfig) if not names or f.name in names]
+        others = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        both = [p.replace(kind=p.KEYWORD_ONLY) for p in (*shared, *others)]
+        changed: Any = command  # where typer looks for the options
+        changed.__signature__ = own.replace(parameters=both)
+        changed.__annotations__ = {p.name: p.annotation for p in both}
+        return command
+
+    return with_options
+
+
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    option, annotation = OPTIONS[field.name], TYPES[field.name]
+    default = None if field.default is MISSING else field.default
+    kwargs: dict[str, Any] = {"help": option.help}
+    if option.steps:
+        kwargs |= {"parser": step_count, "metavar": "STEPS"}
+    else:
+        kwargs |= {"min": option.low, "max": option.high}
+    if annotation == dict[str, Any]:
+        annotation = list[str]
+        kwargs["metavar"] = "KEY:VALUE..."
+    flags = [flag for flag in (option.short, "--" + field.name.replace("_", "-")) if flag]
+    hint = annotation if field.default is not MISSING else annotation | None
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[hint, typer.Option(*flags, **kwargs)],
+    )
 
 
 def step_count(value: str | int) -> int:
@@ -45,23 +101,15 @@ def step_count(value: str | int) -> int:
 
 EnvKwargs = Annotated[
     list[str] | None,
-    typer.Option(
-        "--env-kwargs", metavar="KEY:VALUE...", help="Arguments of the environment's constructor."
-    ),
+    typer.Option("--env-kwargs", metavar="KEY:VALUE...", help=OPTIONS["env_kwargs"].help),
 ]
 ConfFile = Annotated[
     Path | None,
     typer.Option("--conf-file", help="YAML file used instead of the built-in recipes."),
 ]
-Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda or auto.")]
-NumThreads = Annotated[
-    int,
-    typer.Option(
-        "--num-threads",
-        min=1,
-        help="Threads of torch and the trees; small agents are fastest on one.",
-    ),
-]
+Device = Annotated[str, typer.Option(help=OPTIONS["device"].help)]
+NumThreads = Annotated[int, typer.Option("--num-threads", min=1, help=OPTIONS["num_threads"].help)]
+Verbose = Annotated[int, typer.Option(min=0, max=1, help="1: print where an error was.")]
 RunDir = Annotated[
     Path | None,
     typer.Argument(

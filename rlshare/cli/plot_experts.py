@@ -19,20 +19,20 @@ def plot_experts(run: Path, output: Path) -> None:
     Raises:
         UserError: the agent has no experts.
     """
-    from rlshare.policies.moe.actor_critic import expert_layers
+    from rlshare.policies.moe.extractor import expert_layers
     from rlshare.policies.moe.figures import draw_routing, task_names, use_by_task
 
     agent = load_agent(run, load_best=False, device="cpu")
     layers = dict(expert_layers(agent.model.policy))
     if not layers:
-        raise UserError(f"{run} has no experts: it was trained with --policy {agent.args.policy}")
+        raise UserError(f"{run} has no experts: it was trained with --policy {agent.config.policy}")
     name, extractor = next(iter(layers.items()))
     experts, tasks, rewards, n_first = _act(agent, extractor)
     names = task_names(agent.env, extractor.n_tasks)
     shares = use_by_task(experts, tasks, max(1, len(names)), extractor.experts.n_experts)
     figure = draw_routing(shares, experts[:n_first], rewards[:n_first], names)
     figure.suptitle(
-        f"{agent.args.algo} {agent.args.policy}, {agent.args.env}: experts of {name!r} "
+        f"{agent.config.algo} {agent.config.policy}, {agent.config.env}: experts of {name!r} "
         f"in {max(_EPISODES, len(names))} episodes"
     )
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def _act(
     Returns the selected experts [n, top_k], the task [n] and the reward [n] of every step, and how
     many steps the first episode had.
     """
-    from rlshare.policies.moe.actor_critic import extractor_inputs
+    from rlshare.policies.moe.extractor import extractor_inputs
 
     model, env = agent.model, agent.env
     env.seed(0)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from rlshare.cli.options import AlgoName, PolicyName
+from rlshare.agents.registry import AlgoName, PolicyName
 from rlshare.runs.errors import user_errors
 
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rlshare.cli.options import AlgoName, ConfFile, EnvKwargs, NumThreads, PolicyName, step_count
+from rlshare.cli.options import ConfFile, run_options, step_count
 from rlshare.runs.errors import UserError, user_errors
 
 if TYPE_CHECKING:
     from rlshare.suites.tune import Plan
 
 
+@run_options("algo", "policy", "env", "env_kwargs", "num_threads")
 def tune(
-    algo: Annotated[AlgoName, typer.Option(help="Algorithm.")] = "ppo",
-    policy: Annotated[PolicyName, typer.Option(help="As of train.")] = "gbt",
-    env: Annotated[
-        str, typer.Option(help="gymnasium id, module:EnvId or file.py:Class.")
-    ] = "CartPole-v1",
     n_timesteps: Annotated[
         int | None,
         typer.Option(
@@ -59,7 +56,6 @@ def tune(
         Path, typer.Option("-f", "--log-folder", help="The study goes to FOLDER/tune/NAME.")
     ] = Path("logs"),
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
-    env_kwargs: EnvKwargs = None,
     hyperparams: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,7 +65,7 @@ def tune(
         ),
     ] = None,
     conf_file: ConfFile = None,
-    num_threads: NumThreads = 1,
+    **options: Any,
 ) -> int:
     """Search for the settings of a recipe with optuna.
 
@@ -81,45 +77,37 @@ def tune(
         import optuna  # noqa: F401
     except ImportError:
         raise UserError("rlshare tune needs optuna: pip install 'rlshare[tune]'") from None
-    from gymnasium import spaces
-
-    from rlshare.agents import apply_overrides, load_recipe, parse_pairs
-    from rlshare.envs import env_name
-    from rlshare.runs.folder import TrainArgs
-    from rlshare.suites.tune import Plan
+    from rlshare.agents import parse_pairs
+    from rlshare.suites.tune import plan_study
 
     with user_errors():
         fixed = parse_pairs(hyperparams or (), "--hyperparams")
-        recipe = load_recipe(algo, policy, env, conf_file, fixed)
-        own = parse_pairs(env_kwargs or (), "--env-kwargs")
-        all_env_kwargs = apply_overrides(recipe.env_kwargs, own)
-    continuous = isinstance(_action_space(env, all_env_kwargs, algo), spaces.Box)
-    name = study_name or f"{algo}_{policy}_{env_name(env)}"
-    folder = log_folder / "tune" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    args = TrainArgs(
-        algo=algo, policy=policy, env=env, n_timesteps=n_timesteps or recipe.n_timesteps,
-        n_envs=recipe.n_envs, seed=seed, env_kwargs=all_env_kwargs, vec_env="dummy", device="cpu",
-        num_threads=num_threads, eval_freq=0, eval_episodes=1, save_freq=0, tensorboard_log=None,
-        verbose=0,
-    )  # fmt: skip
-    plan = Plan(
-        name=name, folder=folder, storage=storage, args=args, recipe=recipe.to_data(),
-        fixed=tuple(fixed), continuous=continuous, n_trials=n_trials,
-        n_startup_trials=n_startup_trials, n_evaluations=n_evaluations, sampler=sampler,
+        options["env_kwargs"] = parse_pairs(options["env_kwargs"] or (), "--env-kwargs")
+    options |= {"n_timesteps": n_timesteps, "seed": seed}
+    plan = plan_study(
+        log_folder,
+        options,
+        fixed,
+        conf_file,
+        name=study_name,
+        storage=storage,
+        n_trials=n_trials,
+        n_startup_trials=n_startup_trials,
+        n_evaluations=n_evaluations,
+        sampler=sampler,
         pruner=pruner,
-    )  # fmt: skip
+    )
     return _search(plan, n_jobs)
 
 
 def _search(plan: Plan, n_jobs: int) -> int:
-    from rlshare.suites.tune import complete, finished, open_study, run_trials, write_results
+    from rlshare.suites.tune import complete, finished, open_study, run_jobs, write_results
 
     study = open_study(plan)
     before = len(finished(study))
     begins = f", {before} of them done" if before else ""
-    print(f"{plan.name}: {plan.n_trials} trials of {plan.args.n_timesteps:,} steps{begins}")
-    whole = run_trials(plan) if n_jobs == 1 else _run_side_by_side(plan, n_jobs)
+    print(f"{plan.name}: {plan.n_trials} trials of {plan.config.n_timesteps:,} steps{begins}")
+    whole = run_jobs(plan, n_jobs, partial(print, flush=True))
     study = open_study(plan)
     if not whole and not complete(study):
         print("stopped; the same command goes on", file=sys.stderr)
@@ -127,35 +115,9 @@ def _search(plan: Plan, n_jobs: int) -> int:
     path = write_results(plan, study)
     best = complete(study)[0]
     print(f"best: trial {best.number}, mean return {best.value:.2f}: {path}")
-    args = plan.args
-    chosen = f"--algo {args.algo} --policy {args.policy} --env {args.env}"
+    config = plan.config
+    chosen = f"--algo {config.algo} --policy {config.policy} --env {config.env}"
     print(f"next: rlshare train {chosen} --conf-file {path}")
     if not whole:
         print("stopped; the same command goes on", file=sys.stderr)
     return 0 if whole else 130
-
-
-def _run_side_by_side(plan: Plan, n_jobs: int) -> bool:
-    """Run trials in processes of their own, which share the study's storage."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
-
-    from rlshare.runs.signals import StopOnSignals
-    from rlshare.suites.tune import end_with_parent, run_trials
-
-    context = multiprocessing.get_context("spawn")
-    with StopOnSignals(), ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
-        # Ctrl-C reaches every process, and each stops by itself
-        return all(list(pool.map(run_trials, [plan] * n_jobs, range(n_jobs))))
-
-
-def _action_space(env: str, env_kwargs: dict[str, Any], algo: str) -> Any:
-    """Make the environment once, before the study's folder exists."""
-    from rlshare.envs import make_env
-    from rlshare.runs.masks import check_masks
-
-    with user_errors():
-        made = make_env(env, env_kwargs)
-    made.close()
-    check_masks(algo, made)
-    return made.action_space

@@ -1,36 +1,30 @@
 """A layer of experts of which each row uses a few."""
 
 import math
+from functools import wraps
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from rlshare import _core
+from rlshare.moe import balance as balancing
 from rlshare.moe import kernel, reference
+from rlshare.moe.options import Options, default_balance
 from rlshare.moe.statistics import Statistics
 
-GATES = ("softmax_topk", "soft_dense", "sigmoid_bias", "merge")
-ROUTERS = ("features", "task", "both", "per_task")
-BALANCES = ("entropy", "switch", "importance", "bias", "none")
-ACTIVATIONS = ("relu", "tanh")
-_BATCH_COUPLED = {
-    "expert_choice": "experts that choose their rows",
-    "soft_moe": "slots mixed from all rows",
-    "capacity": "experts of limited capacity",
-    "noisy_topk": "noise in the gate",
-}
-_BIAS_RATE = 1e-3
-_LOAD_ROWS = 50_000  # over which the load that the bias answers to is averaged
 _ROUTER_GAIN = 0.1  # starts near uniform gates, and still prefers different experts for rows
+_PENDING = "pending_extra_state"  # beside the parameters in a state_dict; older files have none
+Network = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class MoELayer(nn.Module):
     """A mixture of experts: y = sum over the selected experts e of gate_e(x) * f_e(x).
 
     An expert is a network with one hidden layer. float32 rows on the CPU are computed by the
-    compiled kernels at the cost of the selected experts; others by plain torch at the cost of all.
-    A row's y never depends on the other rows of its batch.
+    compiled kernels at the cost of the selected experts; others by plain torch at the cost of all,
+    and so are those that torch traces, exports, compiles or maps over. A row's y never depends on
+    the other rows of its batch.
 
     The gradient of the balance and z losses enters in the backward pass of y, with factor 1, so
     that any algorithm trains with them; ``balance="none", z_coef=0`` leaves it out.
@@ -47,11 +41,11 @@ class MoELayer(nn.Module):
             "soft_dense", a softmax over all experts, all used; "sigmoid_bias", sigmoids divided by
             their sum, selected with a bias that balances the load without a loss (Wang et al.,
             arXiv 2408.15664); "merge", one expert whose weights are the task's mixture of all
-            (Mixture-of-Supernets, arXiv 2306.04845), so that a task costs a dense network.
+            (:class:`rlshare.moe.merged.MergedExperts`), so that a task costs a dense network.
         router: what the router sees: "features", the "task", "both", or "per_task", the features
             through a router of the row's task.
         balance: loss on the routing of a batch: "entropy", "switch", "importance", see
-            :func:`rlshare.moe.reference.balance_loss`; "bias", the bias of ``sigmoid_bias`` alone;
+            :func:`rlshare.moe.balance.balance_loss`; "bias", the bias of ``sigmoid_bias`` alone;
             "none". None is "bias" with ``sigmoid_bias``, "none" with ``merge``, else "entropy".
         balance_coef: its coefficient.
         z_coef: coefficient of the mean squared log-sum-exp of the logits; not with sigmoids.
@@ -80,73 +74,59 @@ class MoELayer(nn.Module):
         n_tasks: int = 0,
     ) -> None:
         super().__init__()
-        if gate in _BATCH_COUPLED:
-            raise ValueError(
-                f"gate {gate!r} is refused: {_BATCH_COUPLED[gate]} make the action of one "
-                "observation depend on the others of its batch or on chance"
-            )
-        if balance is None:
-            balance = {"sigmoid_bias": "bias", "merge": "none"}.get(gate, "entropy")
-        _one_of("gate", gate, GATES)
-        _one_of("router", router, ROUTERS)
-        _one_of("balance", balance, BALANCES)
-        _one_of("activation", activation, ACTIVATIONS)
-        for name, value, least in (
-            ("d", d, 1),
-            ("hidden", hidden, 1),
-            ("n_experts", n_experts, 1),
-            ("n_shared", n_shared, 0),
-            ("n_tasks", n_tasks, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be >= {least}, got {value}")
-        if not 1 <= top_k <= n_experts:
-            raise ValueError(f"top_k must be in [1, n_experts = {n_experts}], got {top_k}")
-        for name, coef in (("balance_coef", balance_coef), ("z_coef", z_coef)):
-            if not (coef >= 0 and math.isfinite(coef)):
-                raise ValueError(f"{name} must be finite and >= 0, got {coef}")
-        if router != "features" and n_tasks < 1:
-            raise ValueError(f"router={router!r} needs n_tasks >= 1, got {n_tasks}")
-        if balance == "bias" and gate != "sigmoid_bias":
-            raise ValueError(f"balance='bias' needs gate='sigmoid_bias', got gate={gate!r}")
-        if z_coef and gate in ("sigmoid_bias", "merge"):
-            raise ValueError(f"z_coef must be 0 with gate={gate!r}, got {z_coef}")
-        if gate == "merge" and (router != "task" or balance != "none" or n_tasks < 1):
-            raise ValueError(
-                "gate='merge' needs router='task' and balance='none': it routes no rows, got "
-                f"router={router!r}, balance={balance!r}"
-            )
-        self.d, self.hidden, self.n_experts = d, hidden, n_experts
-        self.top_k = n_experts if gate in ("soft_dense", "merge") else top_k
-        self.gate, self.router, self.n_tasks = gate, router, n_tasks
-        self.rules = reference.Rules(
-            self.top_k,
-            "sigmoid" if gate == "sigmoid_bias" else "softmax",
-            "none" if balance == "bias" else balance,
-            balance_coef,
-            z_coef,
-            activation,
+        options = Options(
+            d=d,
+            hidden=hidden,
+            n_experts=n_experts,
+            top_k=top_k,
+            gate=gate,
+            router=router,
+            balance=default_balance(gate) if balance is None else balance,
+            balance_coef=balance_coef,
+            z_coef=z_coef,
+            n_shared=n_shared,
+            activation=activation,
+            n_tasks=n_tasks,
         )
+        self.options, self.rules = options, options.rules
+        self.d, self.hidden, self.n_experts = options.d, options.hidden, options.n_experts
+        self.gate, self.router, self.top_k = gate, router, options.top_k
+        self.n_shared, self.n_tasks, self.activation = options.n_shared, options.n_tasks, activation
+        self._build_parameters()
+        self.statistics = Statistics.empty(self.n_experts, self.hidden)
+        self._counted = self.statistics.counts.clone()  # what the bias has answered to
+        self._build_kernel()
+        self.reset_parameters()
+
+    @wraps(__init__, assigned=())  # whose signature is that of the class
+    def __new__(cls, *args: Any, **kwargs: Any) -> "MoELayer":
+        """Return a layer, with ``gate="merge"`` the one that mixes weights instead of outputs."""
+        gate = kwargs.get("gate", args[4] if len(args) > 4 else None)
+        if gate == "merge":
+            from rlshare.moe.merged import MergedExperts  # which is one of these
+
+            cls = MergedExperts
+        return super().__new__(cls)
+
+    def _build_parameters(self) -> None:
+        d, hidden, n_experts, n_tasks = self.d, self.hidden, self.n_experts, self.n_tasks
         self.w1 = nn.Parameter(torch.empty(n_experts, d, hidden))
         self.b1 = nn.Parameter(torch.zeros(n_experts, hidden))
         self.w2 = nn.Parameter(torch.empty(n_experts, hidden, d))
         self.b2 = nn.Parameter(torch.zeros(n_experts, d))
-        seen = {"features": d, "task": n_tasks, "both": d + n_tasks, "per_task": d}[router]
-        shape = (n_tasks, n_experts, seen) if router == "per_task" else (n_experts, seen)
+        seen = {"features": d, "task": n_tasks, "both": d + n_tasks, "per_task": d}[self.router]
+        shape = (n_tasks, n_experts, seen) if self.router == "per_task" else (n_experts, seen)
         self.router_weight = nn.Parameter(torch.empty(shape))
-        if gate == "sigmoid_bias":  # parameters, so that target networks follow them
+        if self.gate == "sigmoid_bias":  # parameters, so that target networks follow them
             self.expert_bias = nn.Parameter(torch.zeros(n_experts), requires_grad=False)
             self.load = nn.Parameter(torch.full((n_experts,), 1 / n_experts), requires_grad=False)
-        if n_shared:
-            act: nn.Module = nn.ReLU() if activation == "relu" else nn.Tanh()
-            self.shared = nn.Sequential(
-                nn.Linear(d, n_shared * hidden), act, nn.Linear(n_shared * hidden, d)
-            )
-        self.n_shared = n_shared
-        self.statistics = Statistics.empty(n_experts, hidden)
-        self._counted = self.statistics.counts.clone()  # what the bias has answered to
-        self._build_kernel()
-        self.reset_parameters()
+        self._shapes = {
+            name: weight.shape for name, weight in self._parameters.items() if weight is not None
+        }
+        if self.n_shared:
+            act: nn.Module = nn.ReLU() if self.activation == "relu" else nn.Tanh()
+            width = self.n_shared * hidden
+            self.shared = nn.Sequential(nn.Linear(d, width), act, nn.Linear(width, d))
 
     def reset_parameters(self) -> None:
         """Draw every expert's weights orthogonal, as Stable-Baselines3 does, and a small router."""
@@ -186,20 +166,16 @@ class MoELayer(nn.Module):
         """Return y [n, d].
 
         Args:
-            x: rows [n, d].
+            x: rows [n, d], of the dtype and on the device of the parameters.
             task: [n, n_tasks], one-hot; needed by all routers but "features".
             experts: int32 [n, top_k], experts to use instead of those the router would select.
 
         Raises:
-            ValueError: for another shape, and for experts out of range or repeated in a row.
+            ValueError: for another shape, dtype or device, and for experts out of range or repeated
+                in a row.
         """
         self._check(x, task, experts)
-        if self.gate == "merge":
-            y = self._merged(x, task)
-        elif x.dtype == torch.float32 and x.device.type == "cpu":
-            y = self._compiled(x.contiguous(), task, experts)
-        else:
-            y = self._plain(x, task, experts)
+        y = self._mixed(x.contiguous(), task, experts)
         return y + self.shared(x) if self.n_shared else y
 
     @torch.no_grad()
@@ -207,23 +183,42 @@ class MoELayer(nn.Module):
         """Return the experts int32 [n, top_k] that the router selects for each row, best first."""
         self._check(x, task, None)
         x = x.contiguous()
-        if self.gate != "merge" and x.dtype == torch.float32 and x.device.type == "cpu":
-            seen = self._router_input(x, task)
-            _, tape = kernel.run(
-                kernel.Routing(self._kernel, bias=self.selection_bias),
-                x,
-                x if seen is None else seen,
-                self._linear_router,
-                self._weights,
-                False,
-            )
-            return torch.from_numpy(tape.experts)
-        return self.routes(x, task).experts.int()
+        seen, router = self._router(x, task)
+        if not self._compiles(x, seen):
+            return self.routes(x, task).experts.int()
+        routing = kernel.Routing(self._kernel, self.selection_bias)
+        _, tape = kernel.run(routing, x, seen, router, self._weights, False)
+        return torch.from_numpy(tape.experts)
 
     def routes(self, x: Tensor, task: Tensor | None = None) -> reference.Routes:
         """Return the routes of rows, in plain torch: experts, gates and all probabilities."""
         self._check(x, task, None)
-        return reference.route(self.rules, self._logits(x, task), self.selection_bias)
+        self._check_parameters(x)
+        seen, router = self._router(x, task)
+        logits = seen if router is None else seen @ router.T
+        return reference.route(self.rules, logits, self.selection_bias)
+
+    def network_of_task(self, task: int) -> Network:
+        """Return (w1 [d, H], b1 [H], w2 [H, d], b2 [d]) of the network that a task's rows take.
+
+        Its hidden units are those of the experts that a router of the "task" alone selects, their
+        gates a part of the weights.
+        """
+        logits = self.router_weight[:, task]
+        routes = reference.route(self.rules, logits[None], self.selection_bias)
+        w1, b1, w2, b2 = (weight[routes.experts[0]] for weight in self._weights)
+        gates = routes.gates[0]
+        return (
+            torch.cat(list(w1), 1),
+            b1.flatten(),
+            (gates[:, None, None] * w2).flatten(0, 1),
+            (gates[:, None] * b2).sum(0),
+        )
+
+    @property
+    def n_products(self) -> int:
+        """Multiplications for a row, the experts' and the router's, without those of the shared."""
+        return 2 * self.top_k * self.d * self.hidden + self.router_weight.numel()
 
     def train(self, mode: bool = True) -> Self:
         """Switch between training and acting; with ``sigmoid_bias`` the bias moves after training.
@@ -231,60 +226,56 @@ class MoELayer(nn.Module):
         On-policy that is once per rollout, off-policy after every call of the algorithm's train.
         """
         if self.gate == "sigmoid_bias" and self.training and not mode:
-            self._move_bias()
+            new = self.statistics.counts - self._counted
+            balancing.move_bias(self.expert_bias, self.load, new, self.top_k)
+            self._counted = self.statistics.counts.clone()
         return super().train(mode)
 
-    @torch.no_grad()
-    def _move_bias(self) -> None:
-        new = self.statistics.counts - self._counted
-        rows = float(new.sum()) / self.top_k
-        if rows > 0:
-            share = (new / new.sum()).to(self.load)
-            self.load.lerp_(share, min(1.0, rows / _LOAD_ROWS))
-            self.expert_bias.add_(torch.sign(1 / self.n_experts - self.load), alpha=_BIAS_RATE)
-            self._counted = self.statistics.counts.clone()
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        if self.gate == "sigmoid_bias":  # what the bias still has to answer to
+            destination[prefix + _PENDING] = self.statistics.counts - self._counted
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
+        pending = state.pop(prefix + _PENDING, None)
+        if pending is not None:
+            self._counted = self.statistics.counts - pending.to(self._counted)
+        super()._load_from_state_dict(state, prefix, *args)  # type: ignore[no-untyped-call]
 
     @property
     def selection_bias(self) -> Tensor | None:
         """What is added to the sigmoids when experts are selected, [E]; None without sigmoids."""
-        return self.expert_bias if self.gate == "sigmoid_bias" else None
+        return self._parameters.get("expert_bias")
 
     @property
-    def _linear_router(self) -> Tensor | None:
-        return None if self.router == "per_task" else self._parameters["router_weight"]
-
-    @property
-    def _weights(self) -> kernel.Weights:
+    def _weights(self) -> Network:
         own = self._parameters  # attributes of modules take longer than an expert's products
         return own["w1"], own["b1"], own["w2"], own["b2"]  # type: ignore[return-value]
 
-    def _router_input(self, x: Tensor, task: Tensor | None) -> Tensor | None:
-        """What the router sees, None for x itself; with routers per task their logits."""
-        if self.router == "features":
-            return None
-        assert task is not None  # checked before
-        task = task.to(x.dtype)
+    def _router(self, x: Tensor, task: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return what the router sees and its weight; with routers per task logits and None."""
+        weight = self._parameters["router_weight"]
+        if task is None or self.router == "features":
+            return x, weight
+        task = task.to(x)
         if self.router == "task":
-            return task.contiguous()
+            return task.contiguous(), weight
         if self.router == "both":
-            return torch.cat([x, task], 1)
+            return torch.cat([x, task], 1), weight
         logits = x @ self.router_weight.flatten(0, 1).T
-        return torch.einsum("nte,nt->ne", logits.view(len(x), self.n_tasks, -1), task)
+        by_task = logits.unflatten(1, (self.n_tasks, self.n_experts))
+        return torch.einsum("nte,nt->ne", by_task, task), None
 
-    def _logits(self, x: Tensor, task: Tensor | None) -> Tensor:
-        seen = self._router_input(x, task)
-        if self._linear_router is None:
-            assert seen is not None
-            return seen
-        return (x if seen is None else seen) @ self.router_weight.T
+    def _compiles(self, x: Tensor, seen: Tensor) -> bool:
+        return kernel.takes(x, seen, self._parameters.values(), self._shapes.values())  # type: ignore[arg-type]
 
-    def _compiled(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> Tensor:
-        seen = self._router_input(x, task)
-        weights = self._weights
+    def _mixed(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> Tensor:
+        seen, router = self._router(x, task)
+        if not self._compiles(x, seen):
+            return self._plain(x, task, experts)
         if not torch.is_grad_enabled():
             routing = kernel.Routing(self._kernel, self.selection_bias, experts)
-            router_input = x if seen is None else seen
-            return kernel.run(routing, x, router_input, self._linear_router, weights, False)[0]
+            return kernel.run(routing, x, seen, router, self._weights, False)[0]
         statistics = self.statistics if self.training else None
         routing = kernel.Routing(
             self._kernel,
@@ -294,84 +285,66 @@ class MoELayer(nn.Module):
             statistics.magnitudes if statistics else None,
         )
         y: Tensor = kernel.Mixture.apply(  # type: ignore[no-untyped-call]
-            routing, x, seen, self._linear_router, *weights
+            routing, x, seen, router, *self._weights
         )
         return y
 
     def _plain(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> Tensor:
-        logits = self._logits(x, task)
+        if x.dtype != self.w1.dtype and torch.is_autocast_enabled(x.device.type):
+            return self._mixed(x.to(self.w1.dtype), task, experts)
+        self._check_parameters(x)
+        seen, router = self._router(x, task)
+        logits = seen if router is None else seen @ router.T
         routes = reference.route(self.rules, logits, self.selection_bias, experts)
         inputs = reference.hidden_inputs(x, self.w1, self.b1)
-        y = reference.mixture(self.rules, inputs, routes, self.w2, self.b2)
-        if torch.is_grad_enabled() and len(x):
-            loss = reference.balance_loss(self.rules, logits, routes)
-            y = reference.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
-            if self.training:
+        y = reference.mixture(self.activation, inputs, routes, self.w2, self.b2)
+        if torch.is_grad_enabled() and not reference.is_exported() and x.shape[0]:
+            loss = balancing.balance_loss(self.rules, logits, routes)
+            y = balancing.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
+            if self.training and not (x.is_meta or kernel.is_transformed()):
                 self.statistics.add(routes, inputs, loss)
         return y
 
-    def _merged(self, x: Tensor, task: Tensor | None) -> Tensor:
-        """One expert a task, whose weights are the task's mixture of all experts'."""
-        assert task is not None
-        shares = torch.softmax(self.router_weight.T, 1)  # [n_tasks, E]
-        w1, b1, w2, b2 = (
-            torch.einsum("te,e...->t...", shares, w) for w in (self.w1, self.b1, self.w2, self.b2)
-        )
-        merged = self._of_tasks
-        logits = 1e4 * task.to(x.dtype)  # a gate of exactly 1, on the row's own task
-        if x.dtype == torch.float32 and x.device.type == "cpu":
-            x = x.contiguous()
-            y: Tensor = kernel.Mixture.apply(  # type: ignore[no-untyped-call]
-                kernel.Routing(merged), x, logits.contiguous(), None, w1, b1, w2, b2
-            )
-            return y
-        rules = reference.Rules(1, "softmax", "none", 0.0, 0.0, self.rules.activation)
-        inputs = reference.hidden_inputs(x, w1, b1)
-        return reference.mixture(rules, inputs, reference.route(rules, logits), w2, b2)
-
     def _check(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> None:
+        if torch.jit.is_tracing():  # where a look at a shape is a warning
+            return
         if x.dim() != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape [n, {self.d}], got {list(x.shape)}")
         if self.router != "features" and task is None:
             raise ValueError(f"router={self.router!r} needs task [n, {self.n_tasks}], got None")
-        if task is not None and task.shape != (len(x), self.n_tasks):
+        if task is not None and task.shape != (x.shape[0], self.n_tasks):
             raise ValueError(
-                f"task must have shape [{len(x)}, n_tasks = {self.n_tasks}], got {list(task.shape)}"
+                f"task must have shape [{x.shape[0]}, n_tasks = {self.n_tasks}], got "
+                f"{list(task.shape)}"
             )
         if experts is not None and (
-            experts.shape != (len(x), self.top_k)
+            experts.shape != (x.shape[0], self.top_k)
             or experts.dtype != torch.int32
+            or experts.device != x.device
             or not experts.is_contiguous()
         ):
             raise ValueError(
-                f"experts must be contiguous int32 [{len(x)}, top_k = {self.top_k}], got "
-                f"{experts.dtype} {list(experts.shape)}"
+                f"experts must be contiguous int32 [{x.shape[0]}, top_k = {self.top_k}] on "
+                f"{x.device}, got {experts.dtype} {list(experts.shape)} on {experts.device}"
             )
+
+    def _check_parameters(self, x: Tensor) -> None:
+        for name, weight in self._parameters.items():
+            if weight is None or weight.shape != self._shapes[name]:
+                raise ValueError(
+                    f"{name} must have shape {list(self._shapes[name])}, got "
+                    f"{None if weight is None else list(weight.shape)}"
+                )
+            if weight.dtype != x.dtype or weight.device != x.device:
+                raise ValueError(
+                    f"x must be of {name}'s dtype and device, {weight.dtype} on {weight.device}, "
+                    f"got {x.dtype} on {x.device}"
+                )
 
     def _build_kernel(self) -> None:
-        rules = self.rules
         self._kernel = _core.ExpertLayer(
-            self.d,
-            self.hidden,
-            self.n_experts,
-            self.top_k,
-            rules.gate,
-            rules.activation,
-            rules.balance,
-            rules.balance_coef,
-            rules.z_coef,
+            width=self.d, hidden=self.hidden, activation=self.activation, rules=self.rules
         )
-        if self.gate == "merge":
-            self._of_tasks = _core.ExpertLayer(
-                self.d, self.hidden, self.n_tasks, 1, "softmax", rules.activation, "none", 0.0, 0.0
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_kernel", "_of_tasks")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._build_kernel()
 
     def extra_repr(self) -> str:
         """Return the sizes, for ``print(layer)``."""
@@ -379,8 +352,3 @@ class MoELayer(nn.Module):
             f"{self.d}, hidden={self.hidden}, n_experts={self.n_experts}, top_k={self.top_k}, "
             f"gate={self.gate}, router={self.router}, balance={self.rules.balance}"
         )
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

@@ -1,27 +1,28 @@
 """The mixture in plain torch, every expert evaluated: for any dtype and device.
 
-What the compiled kernels are held against, and what runs in float64 or on a GPU.
+What the compiled kernels are held against, and what runs in float64, on a GPU, and where torch
+records its operations to run them without Python.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlshare import _core
+
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
+_LEAST_SIGMOID = 1e-20  # those of selected experts may all underflow, and their sum divides
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How rows are routed: ``gate`` softmax or sigmoid, and the balance and z losses."""
+def is_exported() -> bool:
+    """Whether torch records operations to act without Python: ``jit.trace`` and ``export``."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
-    top_k: int
-    gate: str
-    balance: str
-    balance_coef: float
-    z_coef: float
-    activation: str
+
+def is_recorded() -> bool:
+    """Whether torch records operations, ``torch.compile`` included: values cannot be looked at."""
+    return is_exported() or torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,33 @@ class Routes:
 
 
 def route(
-    rules: Rules, logits: Tensor, bias: Tensor | None = None, experts: Tensor | None = None
+    rules: _core.RoutingRules,
+    logits: Tensor,
+    bias: Tensor | None = None,
+    experts: Tensor | None = None,
 ) -> Routes:
-    """Return the routes of ``logits`` [n, E]; the lowest index wins ties.
+    """Return the routes of ``logits`` [n, E], at least in float32; the lowest index wins ties.
 
     Args:
         rules: of the layer.
         logits: of the router, [n, E].
         bias: [E], added to the sigmoids for the selection only.
         experts: [n, k], selected before.
+
+    Raises:
+        ValueError: for experts out of range or repeated in a row.
     """
-    scores = torch.softmax(logits, 1) if rules.gate == "softmax" else torch.sigmoid(logits)
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if rules.gate == "softmax":
+        scores = torch.softmax(logits, 1)
+    else:
+        scores = torch.sigmoid(logits).clamp_min(_LEAST_SIGMOID)
     if experts is None:
         ranked = logits if bias is None else scores + bias
-        experts = torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, : rules.top_k]
-    experts = experts.long()
+        experts = _best(ranked, rules.top_k)
+    else:
+        experts = experts.long()
+        _check_given(experts, logits.shape[1])
     if rules.top_k == 1:
         gates = scores.gather(1, experts)
     elif rules.gate == "softmax":
@@ -62,27 +75,27 @@ def route(
     return Routes(experts, gates, scores / scores.sum(1, keepdim=True))
 
 
-def balance_loss(rules: Rules, logits: Tensor, routes: Routes) -> Tensor:
-    """Return the balance and z losses of a batch of n > 0 rows, with their coefficients.
+def _best(ranked: Tensor, k: int) -> Tensor:
+    """Return the columns of the k largest of each row, the lowest first among equals."""
+    if not is_exported():
+        return torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, :k]
+    # Exporters know no stable sort: places in the order are all different.
+    one, other = ranked[:, :, None], ranked[:, None, :]
+    index = torch.arange(ranked.shape[1], device=ranked.device)
+    before = (other > one) | ((other == one) & (index[None, :] < index[:, None]))
+    return torch.topk(-before.sum(2).to(ranked.dtype), k, dim=1).indices
 
-    entropy: sum_e m_e log m_e with m the mean probability, minimal at uniform use. switch:
-    E sum_e F_e m_e with the share F of the selections (Fedus et al., arXiv 2101.03961).
-    importance: the squared coefficient of variation of the summed gates (Shazeer et al.,
-    arXiv 1701.06538). z: the mean of squared log-sum-exps (Zoph et al., arXiv 2202.08906).
-    """
-    n_experts = logits.shape[1]
-    mean = routes.probabilities.mean(0)
-    one_hot = torch.nn.functional.one_hot(routes.experts, n_experts).to(logits.dtype)
-    if rules.balance == "entropy":
-        loss = (mean * mean.clamp_min(1e-30).log()).sum()
-    elif rules.balance == "switch":
-        loss = n_experts * (one_hot.mean((0, 1)) * mean).sum()
-    elif rules.balance == "importance":
-        sums = (one_hot * routes.gates[:, :, None]).sum((0, 1))
-        loss = sums.var(unbiased=False) / sums.mean() ** 2
-    else:
-        loss = logits.new_zeros(())
-    return rules.balance_coef * loss + rules.z_coef * torch.logsumexp(logits, 1).square().mean()
+
+def _check_given(experts: Tensor, n_experts: int) -> None:
+    if is_recorded() or experts.is_meta:
+        return
+    ordered = experts.sort(1).values
+    wrong = (ordered < 0) | (ordered >= n_experts)
+    wrong[:, 1:] |= ordered[:, 1:] == ordered[:, :-1]
+    if wrong.any():
+        raise ValueError(
+            f"given experts must be distinct and in [0, {n_experts}), got {int(ordered[wrong][0])}"
+        )
 
 
 def hidden_inputs(x: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
@@ -90,23 +103,8 @@ def hidden_inputs(x: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
     return torch.baddbmm(b1[:, None], x.expand(w1.shape[0], *x.shape), w1)
 
 
-def mixture(rules: Rules, inputs: Tensor, routes: Routes, w2: Tensor, b2: Tensor) -> Tensor:
+def mixture(activation: str, inputs: Tensor, routes: Routes, w2: Tensor, b2: Tensor) -> Tensor:
     """Return y [n, d]: the selected experts' outputs times their gates, from all experts'."""
-    outputs = torch.baddbmm(b2[:, None], _ACTIVATIONS[rules.activation](inputs), w2)
+    outputs = torch.baddbmm(b2[:, None], _ACTIVATIONS[activation](inputs), w2)
     gates = torch.zeros_like(routes.probabilities).scatter(1, routes.experts, routes.gates)
-    return torch.einsum("ne,end->nd", gates, outputs)
-
-
-class WithLoss(torch.autograd.Function):
-    """x, whose backward pass adds the gradient of a scalar loss with factor 1."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, loss: Tensor) -> Tensor:
-        """Return x."""
-        ctx.like = loss
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, d_x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the gradient unchanged, and 1."""
-        return d_x, torch.ones_like(ctx.like)
+    return torch.einsum("ne,end->nd", gates.to(outputs.dtype), outputs)

@@ -50,4 +50,6 @@ class Statistics:
         of_batch = torch.stack([torch.full_like(loss, n), entropies, n * loss])
         by_expert = [selected.sum(0), gates.sum(0), p.sum(0)]
         self.sums += torch.cat([of_batch, *by_expert]).to(self.sums)
-        self.magnitudes += torch.einsum("ne,enh->eh", selected, inputs.abs()).to(self.magnitudes)
+        self.magnitudes += torch.einsum("ne,enh->eh", selected, inputs.abs().to(selected.dtype)).to(
+            self.magnitudes
+        )

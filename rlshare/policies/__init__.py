@@ -7,19 +7,18 @@ from rlshare.policies.gbt.callback import TreeCallback
 from rlshare.policies.gbt.dqn import GBTDQNPolicy
 from rlshare.policies.gbt.sac import GBTSACPolicy
 from rlshare.policies.gbt.td3 import GBTTD3Policy
-from rlshare.policies.moe.actor_critic import (
-    MoECnnDQNPolicy,
-    MoECnnPolicy,
-    MoECnnSACPolicy,
-    MoECnnTD3Policy,
-    MoEDQNPolicy,
-    MoEPolicy,
-    MoESACPolicy,
-    MoETD3Policy,
-)
+from rlshare.policies.moe.actor_critic import MoECnnPolicy, MoEPolicy
 from rlshare.policies.moe.callbacks import MoECallback, ResetDeadExperts
 from rlshare.policies.moe.dense import matched_mlp, slice_task_policy
 from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.off_policy import (
+    MoECnnDQNPolicy,
+    MoECnnSACPolicy,
+    MoECnnTD3Policy,
+    MoEDQNPolicy,
+    MoESACPolicy,
+    MoETD3Policy,
+)
 from rlshare.policies.moe.surgery import merge_policies, prune, upcycle
 from rlshare.policies.rows import DictTreeRolloutBuffer, TreeRolloutBuffer
 
@@ -32,13 +31,9 @@ _PUBLIC = (
     DictTreeRolloutBuffer,
     TreeCallback,
     MoEPolicy,
-    MoECnnPolicy,
     MoESACPolicy,
-    MoECnnSACPolicy,
     MoETD3Policy,
-    MoECnnTD3Policy,
     MoEDQNPolicy,
-    MoECnnDQNPolicy,
     MoEExtractor,
     MoECallback,
     ResetDeadExperts,

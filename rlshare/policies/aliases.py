@@ -11,16 +11,8 @@ from rlshare.policies.gbt.actor_critic import GBTPolicy
 from rlshare.policies.gbt.dqn import GBTDQNPolicy
 from rlshare.policies.gbt.sac import GBTSACPolicy
 from rlshare.policies.gbt.td3 import GBTTD3Policy
-from rlshare.policies.moe.actor_critic import (
-    MoECnnDQNPolicy,
-    MoECnnPolicy,
-    MoECnnSACPolicy,
-    MoECnnTD3Policy,
-    MoEDQNPolicy,
-    MoEPolicy,
-    MoESACPolicy,
-    MoETD3Policy,
-)
+from rlshare.policies.moe.actor_critic import MoEPolicy
+from rlshare.policies.moe.off_policy import MoEDQNPolicy, MoESACPolicy, MoETD3Policy
 
 _WORKING = "PPO, A2C, AWR, DQN, SAC, TD3, DDPG and MaskablePPO"
 _REASONS = {
@@ -45,6 +37,13 @@ def _refusal(alias: str, algorithm: str) -> type[BasePolicy]:
     return Refusal
 
 
+_EXPERTS: dict[str, type[BasePolicy]] = {
+    "PPO": MoEPolicy,
+    "A2C": MoEPolicy,
+    "SAC": MoESACPolicy,
+    "TD3": MoETD3Policy,
+    "DQN": MoEDQNPolicy,
+}
 _POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
     "GBTPolicy": {
         "PPO": GBTPolicy,
@@ -53,20 +52,8 @@ _POLICIES: dict[str, dict[str, type[BasePolicy]]] = {
         "SAC": GBTSACPolicy,
         "TD3": GBTTD3Policy,
     },
-    "MoEPolicy": {
-        "PPO": MoEPolicy,
-        "A2C": MoEPolicy,
-        "SAC": MoESACPolicy,
-        "TD3": MoETD3Policy,
-        "DQN": MoEDQNPolicy,
-    },
-    "MoECnnPolicy": {
-        "PPO": MoECnnPolicy,
-        "A2C": MoECnnPolicy,
-        "SAC": MoECnnSACPolicy,
-        "TD3": MoECnnTD3Policy,
-        "DQN": MoECnnDQNPolicy,
-    },
+    "MoEPolicy": _EXPERTS,
+    "MoECnnPolicy": _EXPERTS,  # the space says whether a convolution is needed
 }
 
 

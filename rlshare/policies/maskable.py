@@ -21,7 +21,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from rlshare.policies.gbt.actor_critic import GBTPolicy
-from rlshare.policies.moe.actor_critic import MoECnnPolicy, MoEPolicy
+from rlshare.policies.moe.actor_critic import MoEPolicy
 from rlshare.policies.rows import DictTreeRolloutBuffer, TreeRolloutBuffer
 
 
@@ -82,8 +82,7 @@ class MaskableMoEPolicy(_Masked, MoEPolicy):
     """:class:`MoEPolicy` for MaskablePPO; actions are Discrete or MultiDiscrete."""
 
 
-class MaskableMoECnnPolicy(_Masked, MoECnnPolicy):
-    """:class:`MoECnnPolicy` for MaskablePPO; actions are Discrete or MultiDiscrete."""
+MaskableMoECnnPolicy = MaskableMoEPolicy
 
 
 class MaskableTreeRolloutBuffer(TreeRolloutBuffer, MaskableRolloutBuffer):
@@ -97,7 +96,7 @@ class MaskableDictTreeRolloutBuffer(DictTreeRolloutBuffer, MaskableDictRolloutBu
 for _alias, _policy in {
     "GBTPolicy": MaskableGBTPolicy,
     "MoEPolicy": MaskableMoEPolicy,
-    "MoECnnPolicy": MaskableMoECnnPolicy,
+    "MoECnnPolicy": MaskableMoEPolicy,
 }.items():
     # MaskablePPO takes what isinstance says is one of its policies.
     MaskableActorCriticPolicy.register(_policy)

@@ -149,8 +149,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             version, state = _Unpickler(io.BytesIO(archive.read(_STATE))).load()
-    except DAMAGE:
-        raise UserError(f"not a checkpoint of rlshare: {path}") from None
+    except DAMAGE as error:
+        raise UserError(f"not a checkpoint of rlshare: {path}") from error
     if version != _VERSION:
         raise UserError(f"{path}: checkpoint version must be {_VERSION}, got {version}")
     return Checkpoint(path, data, state)
@@ -169,7 +169,8 @@ def load_replay_buffer(checkpoint: Checkpoint, model: BaseAlgorithm) -> None:
             model.load_replay_buffer(io.BytesIO(archive.read(_REPLAY_BUFFER)))
     except (*DAMAGE, AssertionError) as error:
         sentence = " ".join(str(error).split())
-        raise UserError(f"cannot load the replay buffer of {checkpoint.path}: {sentence}") from None
+        where = f"the replay buffer of {checkpoint.path}"
+        raise UserError(f"cannot load {where}: {sentence}") from error
 
 
 def read_archive(path: Path) -> bytes:

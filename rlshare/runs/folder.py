@@ -11,34 +11,15 @@ import yaml
 from rlshare.agents import Recipe, parse_recipe
 from rlshare.envs import env_name
 from rlshare.files import write_atomically
-from rlshare.runs.errors import UserError
+from rlshare.runs.config import OPTIONS, RunConfig
+from rlshare.runs.errors import UserError, user_errors
+
+_ADDED = {"task_schedule"}  # options that runs of earlier versions do not have
 
 
 def view_of(policy: str) -> Literal["trees", "networks"]:
     """Return the view of an environment that a policy learns from, see ``rlshare.envs``."""
     return "trees" if policy == "gbt" else "networks"
-
-
-@dataclass(frozen=True)
-class TrainArgs:
-    """The options of a run that outlive the command: written to args.yml, read by --resume."""
-
-    algo: str
-    policy: str
-    env: str
-    n_timesteps: int
-    n_envs: int
-    seed: int
-    env_kwargs: dict[str, Any]
-    vec_env: Literal["dummy", "subproc"]
-    device: str
-    num_threads: int
-    eval_freq: int
-    eval_episodes: int
-    save_freq: int
-    tensorboard_log: str | None
-    verbose: int
-    task_schedule: str | None = None  # runs of earlier versions have none
 
 
 @dataclass(frozen=True)
@@ -73,33 +54,30 @@ class RunFolder:
         """The running statistics of VecNormalize, where the recipe normalises."""
         return self.config_dir / "vecnormalize.pkl"
 
-    def read(self) -> tuple[TrainArgs, Recipe[Any]]:
+    def read(self) -> tuple[RunConfig, Recipe[Any]]:
         """Return the options and the recipe of the run.
 
         Raises:
             UserError: the files are missing or damaged.
         """
+        where = self.config_dir / "args.yml"
         args = self._read_yaml("args.yml")
-        known = dataclasses.fields(TrainArgs)
-        needed = {field.name for field in known if field.default is dataclasses.MISSING}
-        odd = (needed - set(args)) | (set(args) - {field.name for field in known})
+        odd = set(OPTIONS) - _ADDED - set(args) | set(args) - set(OPTIONS)
         if odd:
-            names = ", ".join(sorted(odd))
-            raise UserError(f"{self.config_dir / 'args.yml'} is damaged: check {names}")
-        train_args = TrainArgs(**args)
-        where = str(self.config_dir / "config.yml")
-        try:
-            data = self._read_yaml("config.yml")
-            return train_args, parse_recipe(train_args.algo, train_args.policy, data, where)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+            raise UserError(f"{where} is damaged: check {', '.join(sorted(odd))}")
+        with user_errors(f"{where} is damaged: "):
+            config = RunConfig(**args)
+        data = self._read_yaml("config.yml")
+        with user_errors():
+            place = str(self.config_dir / "config.yml")
+            return config, parse_recipe(config.algo, config.policy, data, place)
 
-    def write(self, args: TrainArgs, recipe: Recipe[Any]) -> None:
+    def write(self, config: RunConfig, recipe: Recipe[Any]) -> None:
         """Write args.yml and config.yml."""
         self.config_dir.mkdir(exist_ok=True)
         for name, data in (
             ("config.yml", recipe.to_data()),
-            ("args.yml", dataclasses.asdict(args)),
+            ("args.yml", dataclasses.asdict(config)),
         ):
             text = yaml.safe_dump(data, sort_keys=False)
             write_atomically(self.config_dir / name, text.encode())

@@ -42,7 +42,7 @@ def forecast(
     from rlshare.policies.gbt.features import TabularFeatures
     from rlshare.trees import BoostedTrees, TreeParams
 
-    tree = recipe.policy_kwargs.tree.model_dump(exclude_none=True)
+    tree = recipe.policy_kwargs.model_dump()["tree"] or {}
     changes = {"categorical": None, "feature_weights": None, "monotonic": None, "bins": "batch"}
     params = TreeParams(**(tree | changes))
     n_features = TabularFeatures(observation_space).features_dim

@@ -1,39 +1,21 @@
-"""Action masks, which MaskablePPO of sb3_contrib asks its environment for before every action."""
+"""Action masks, which a masked algorithm asks its environment for before every action."""
 
 from collections.abc import Callable
 from typing import Any
 
+from rlshare.agents.registry import algorithm
 from rlshare.runs.errors import UserError
 
-MASKED = "ppo_mask"
 _METHOD = "action_masks"  # the name that sb3_contrib looks for
 
 
-def maskable_ppo() -> Any:
-    """Return the class MaskablePPO.
-
-    Raises:
-        UserError: sb3_contrib is not installed.
-    """
-    try:
-        from sb3_contrib import MaskablePPO
-    except ImportError:
-        raise UserError(
-            f"--algo {MASKED} needs sb3_contrib: pip install 'rlshare[sb3-contrib]'"
-        ) from None
-    return MaskablePPO
-
-
 def check_masks(algo: str, env: Any) -> None:
-    """Refuse a gymnasium environment without masks for the algorithm that acts by them.
+    """Refuse a gymnasium environment without masks for an algorithm that acts by them.
 
     Raises:
-        UserError: it has no method ``action_masks``, or sb3_contrib is not installed.
+        UserError: it has no method ``action_masks``.
     """
-    if algo != MASKED:
-        return
-    maskable_ppo()
-    if not env.has_wrapper_attr(_METHOD):
+    if algorithm(algo).masked and not env.has_wrapper_attr(_METHOD):
         raise UserError(
             f"--algo {algo} needs an environment with a method {_METHOD}(), which returns whether "
             f"each action is allowed; {env.unwrapped.__class__.__name__} has none"
@@ -42,7 +24,7 @@ def check_masks(algo: str, env: Any) -> None:
 
 def masks_of(algo: str, env: Any) -> dict[str, Any]:
     """Return what ``predict`` takes beside the observations of a vectorised environment."""
-    if algo != MASKED:
+    if not algorithm(algo).masked:
         return {}
     from sb3_contrib.common.maskable.utils import get_action_masks
 
@@ -51,7 +33,7 @@ def masks_of(algo: str, env: Any) -> dict[str, Any]:
 
 def evaluator(algo: str) -> Callable[..., Any]:
     """Return the ``evaluate_policy`` that acts as the algorithm does."""
-    if algo == MASKED:
+    if algorithm(algo).masked:
         from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate_masked
 
         found: Callable[..., Any] = evaluate_masked

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from rlshare.files import write_atomically
-from rlshare.runs.folder import RunFolder, TrainArgs
+from rlshare.runs.run import Run
 from rlshare.runs.training import Outcome
 from rlshare.runs.versions import versions
 
 
-def write_report(folder: RunFolder, args: TrainArgs, outcome: Outcome | None) -> None:
+def write_report(run: Run, outcome: Outcome | None) -> None:
     """Write run.json; the outcome is null while the run is under way."""
     report: dict[str, Any] = {
         "command": sys.argv,
         "versions": versions(),
         "git_sha": _git_sha(),
-        "args": dataclasses.asdict(args),
+        "args": dataclasses.asdict(run.config),
         "results": dataclasses.asdict(outcome) if outcome else None,
     }
     text = json.dumps(report, indent=2)
-    write_atomically(folder.path / "run.json", text.encode())
+    write_atomically(run.folder.path / "run.json", text.encode())
 
 
 def _git_sha() -> str | None:

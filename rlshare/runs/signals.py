@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -9,15 +10,21 @@ _MESSAGE = b"\nstopping and saving; once more stops at once (the last checkpoint
 
 
 class StopOnSignals:
-    """While active, the first signal only sets ``received``; the second one interrupts."""
+    """While active, the first signal only sets ``received``; the second one interrupts.
+
+    Outside of the main thread, to which alone Python gives signals, nothing is caught.
+    """
 
     def __init__(self) -> None:
         self.received = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopOnSignals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # a handler that is not Python's could not be put back
+                if signal.getsignal(number) is not None:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

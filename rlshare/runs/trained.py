@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlshare.runs.config import RunConfig
 from rlshare.runs.errors import UserError, user_errors
 from rlshare.runs.masks import masks_of
 
@@ -14,11 +15,11 @@ class TrainedAgent:
 
     model: Any
     env: Any
-    args: Any
+    config: RunConfig
 
     def act(self, observation: Any, deterministic: bool) -> Any:
         """Return the action for what the environment has just shown."""
-        masks = masks_of(self.args.algo, self.env)
+        masks = masks_of(self.config.algo, self.env)
         return self.model.predict(observation, deterministic=deterministic, **masks)[0]
 
 
@@ -42,11 +43,14 @@ def load_agent(
 ) -> TrainedAgent:
     """Load the agent of a run folder (its final model, else its last checkpoint).
 
+    ``env_kwargs`` replace those of the run by dotted key.
+
     Raises:
         UserError: there is no such run or model, or the file is damaged.
     """
     from stable_baselines3.common.vec_env import VecNormalize
 
+    from rlshare.agents import apply_overrides
     from rlshare.envs import make_vec_env
     from rlshare.runs.checkpoint import read_archive
     from rlshare.runs.folder import open_run_folder, view_of
@@ -57,13 +61,13 @@ def load_agent(
         raise UserError(f"model file not found: {path}")
     home = path.parent if is_file else path
     folder = open_run_folder(home.parent if is_file and home.name == "checkpoints" else home)
-    args, recipe = folder.read()
+    config, recipe = folder.read()
     model_file = path if is_file else _model_file(folder, load_best)
     data = read_archive(model_file)
     with user_errors():
-        kwargs = args.env_kwargs | (env_kwargs or {})
+        kwargs = apply_overrides(config.env_kwargs, env_kwargs or {})
         env = make_vec_env(
-            args.env, 1, env_kwargs=kwargs, render_mode=render_mode, view=view_of(args.policy)
+            config.env, 1, env_kwargs=kwargs, render_mode=render_mode, view=view_of(config.policy)
         )
     if recipe.normalize.norm_obs:
         refusals = (ValueError, OSError, EOFError, AssertionError)
@@ -71,7 +75,7 @@ def load_agent(
             env = VecNormalize.load(str(folder.normalizer), env)
         env.training = False
         env.norm_reward = False
-    return TrainedAgent(read_model(args.algo, data, str(model_file), env, device), env, args)
+    return TrainedAgent(read_model(config.algo, data, str(model_file), env, device), env, config)
 
 
 def _model_file(folder: Any, load_best: bool) -> Path:

@@ -8,21 +8,18 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
-from rlshare.agents import Recipe
-from rlshare.envs import TaskReturns, make_vec_env
+from rlshare.agents.registry import algorithm
+from rlshare.envs import make_vec_env
 from rlshare.files import write_atomically
+from rlshare.runs.callbacks.checkpoints import Checkpoints
+from rlshare.runs.callbacks.clock import Clock
+from rlshare.runs.callbacks.evaluation import Evaluation
+from rlshare.runs.callbacks.logs import LogRows
 from rlshare.runs.callbacks.progress import ProgressReport
-from rlshare.runs.callbacks.training import (
-    Checkpoints,
-    Clock,
-    Evaluation,
-    LogRows,
-    Stop,
-    derived_seed,
-)
+from rlshare.runs.callbacks.stop import Stop
+from rlshare.runs.callbacks.tasks import TaskReturns
 from rlshare.runs.checkpoint import (
     Checkpoint,
     RunState,
@@ -33,13 +30,17 @@ from rlshare.runs.checkpoint import (
     save_checkpoint,
 )
 from rlshare.runs.errors import user_errors
-from rlshare.runs.folder import RunFolder, TrainArgs, view_of
+from rlshare.runs.folder import view_of
 from rlshare.runs.forecast import forecast
 from rlshare.runs.logs import log_sizes, make_logger, rewind_logs
 from rlshare.runs.models import build_model, read_model
+from rlshare.runs.run import Run
+from rlshare.runs.seeds import derived_seed
 from rlshare.runs.signals import StopOnSignals
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
     from rlshare.policies import GBTPolicy
     from rlshare.policies.gbt.budget import TreeBudget
 
@@ -64,15 +65,9 @@ class Training:
     """A run being trained: environments, model, logs and callbacks in one place."""
 
     def __init__(
-        self,
-        folder: RunFolder,
-        args: TrainArgs,
-        recipe: Recipe[Any],
-        checkpoint: Checkpoint | None,
-        bar: bool | None,
-        callbacks: Sequence[BaseCallback] = (),
+        self, run: Run, bar: bool | None = None, callbacks: Sequence[BaseCallback] = ()
     ) -> None:
-        """Set everything up; a checkpoint makes it go on from there.
+        """Set everything up; the run's checkpoint makes it go on from there.
 
         Without ``bar`` progress is lines, with None nothing. Further callbacks are called after
         the run's own.
@@ -81,23 +76,27 @@ class Training:
             UserError: the environment, a setting or the checkpoint is not usable.
             OSError: the run folder cannot be written.
         """
-        self.folder, self.args, self.recipe, self.checkpoint = folder, args, recipe, checkpoint
+        self.folder, self.config = run.folder, run.config
+        self.recipe, self.checkpoint = run.recipe, run.checkpoint
         self.further = callbacks
-        torch.set_num_threads(args.num_threads)
+        torch.set_num_threads(self.config.num_threads)
+        checkpoint = self.checkpoint
         if checkpoint is not None:
-            rewind_logs(folder, checkpoint.state.log_sizes, checkpoint.state.num_timesteps)
-        self.env = self._normalized(self._make_env(args.n_envs, monitored=True), checkpoint)
+            rewind_logs(self.folder, checkpoint.state.log_sizes, checkpoint.state.num_timesteps)
+        self.env = self._normalized(self._make_env(self.config.n_envs, monitored=True), checkpoint)
         # Before the model, whose making seeds the generators: evaluating must not change training.
         self.evaluation = self._make_evaluation()
         self.model = self._make_model()
         self.clock = Clock()
-        self.progress = None if bar is None else ProgressReport(args.n_timesteps, bar, self.clock)
+        self.progress = (
+            None if bar is None else ProgressReport(self.config.n_timesteps, bar, self.clock)
+        )
         if checkpoint is not None:
             self._restore(checkpoint)
 
     def forecast(self) -> str | None:
         """Return what the run will grow; None for a policy without trees."""
-        if self.args.policy != "gbt":
+        if self.config.policy != "gbt":
             return None
         policy = cast("GBTPolicy", self.model.policy)
         n_outputs = [ensemble.n_outputs for ensemble in policy.ensembles]
@@ -107,16 +106,16 @@ class Training:
         """Train to the end or to a signal, saving as the options say."""
         signals = StopOnSignals()
         model: Any = self.model  # not every algorithm's learn takes None as log_interval
-        model.set_logger(make_logger(self.folder, self.args.tensorboard_log, self.args.verbose))
+        model.set_logger(make_logger(self.folder, self.config.tensorboard_log, self.config.verbose))
         try:
             with signals:
                 model.learn(
-                    self.args.n_timesteps - model.num_timesteps,
+                    self.config.n_timesteps - model.num_timesteps,
                     callback=self._callbacks(signals),
                     log_interval=self._log_interval(),
                     reset_num_timesteps=False,
                 )
-                finished = model.num_timesteps >= self.args.n_timesteps
+                finished = model.num_timesteps >= self.config.n_timesteps
                 if finished:
                     self._finish()
                 self.save()
@@ -129,9 +128,10 @@ class Training:
 
     def _log_interval(self) -> int | None:
         """Return the rollouts of a row of the log; off-policy a callback counts the steps."""
-        if not isinstance(self.model, OnPolicyAlgorithm):
+        if not algorithm(self.config.algo).on_policy:
             return None
-        return max(1, _STEPS_PER_LOG_ROW // (self.model.n_steps * self.model.n_envs))
+        model = cast("OnPolicyAlgorithm", self.model)
+        return max(1, _STEPS_PER_LOG_ROW // (model.n_steps * model.n_envs))
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
@@ -150,16 +150,16 @@ class Training:
 
     def _make_env(self, n_envs: int, monitored: bool) -> VecEnv:
         # The schedule is of training: an evaluation takes the tasks in turn.
-        schedule = self.args.task_schedule if monitored else None
+        schedule = self.config.task_schedule if monitored else None
         own = {"schedule": schedule} if schedule else {}
         with user_errors():
             return make_vec_env(
-                self.args.env,
+                self.config.env,
                 n_envs,
-                vec_env=self.args.vec_env if monitored else "dummy",
-                env_kwargs=self.args.env_kwargs | own,
+                vec_env=self.config.vec_env if monitored else "dummy",
+                env_kwargs=self.config.env_kwargs | own,
                 monitor_dir=self.folder.path if monitored else None,
-                view=view_of(self.args.policy),
+                view=view_of(self.config.policy),
             )
 
     def _normalized(self, env: VecEnv, checkpoint: Checkpoint | None) -> VecEnv:
@@ -174,28 +174,30 @@ class Training:
             return VecNormalize(env, gamma=gamma, **normalize.model_dump())
 
     def _make_model(self) -> BaseAlgorithm:
-        args = self.args
+        config = self.config
         if self.checkpoint is not None:
             data, where = self.checkpoint.model_file, str(self.checkpoint.path)
-            return read_model(args.algo, data, where, self.env, args.device)
-        return build_model(args.algo, args.policy, self.recipe, self.env, args.seed, args.device)
+            return read_model(config.algo, data, where, self.env, config.device)
+        return build_model(
+            config.algo, config.policy, self.recipe, self.env, config.seed, config.device
+        )
 
     def _make_evaluation(self) -> Evaluation | None:
-        args = self.args
-        if args.eval_freq <= 0:
+        config = self.config
+        if config.eval_freq <= 0:
             return None
         env = self._make_env(1, monitored=False)
         if isinstance(self.env, VecNormalize):
             settings = self.recipe.normalize.model_dump() | {"norm_reward": False}
             env = VecNormalize(env, training=False, **settings)
-        return Evaluation(env, self.folder.path, args)
+        return Evaluation(env, self.folder.path, config)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         if self.evaluation is not None and "evaluation" in state.callbacks:
             self.evaluation.restore(state.callbacks["evaluation"])
         # Episodes under way at the checkpoint are gone; new ones begin, always the same.
-        self.env.seed(derived_seed(self.args.seed, state.num_timesteps))
+        self.env.seed(derived_seed(self.config.seed, state.num_timesteps))
         if state.tree_budget is not None and (budget := self._budget()):
             budget.restore(state.tree_budget)
         load_replay_buffer(checkpoint, self.model)
@@ -205,14 +207,14 @@ class Training:
         return getattr(self.model.policy, "budget", None)
 
     def _callbacks(self, signals: StopOnSignals) -> list[BaseCallback]:
-        callbacks: list[BaseCallback] = [self.clock, Stop(signals, self.args.n_timesteps)]
+        callbacks: list[BaseCallback] = [self.clock, Stop(signals, self.config.n_timesteps)]
         if self.progress is not None:
             callbacks.append(self.progress)
-        if self.args.policy == "gbt":
+        if self.config.policy == "gbt":
             from rlshare.policies import TreeCallback
 
             callbacks.append(TreeCallback())
-        if self.args.policy == "moe":
+        if self.config.policy == "moe":
             from rlshare.policies import MoECallback
 
             callbacks.append(MoECallback())
@@ -224,7 +226,7 @@ class Training:
             callbacks.append(self.evaluation)
         callbacks.extend(self.further)
         # Last, so that a checkpoint holds what the others did at its step.
-        callbacks.append(Checkpoints(self.save, self.args.save_freq))
+        callbacks.append(Checkpoints(self.save, self.config.save_freq))
         return callbacks
 
     def _finish(self) -> None:

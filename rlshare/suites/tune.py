@@ -5,14 +5,16 @@ import io
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import yaml
+from gymnasium import spaces
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage, JournalStorage
@@ -22,10 +24,13 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from rlshare.agents import parse_recipe
 from rlshare.agents.recipes.search_space import Space, first_trial, search_space, tuned
+from rlshare.envs import env_name
 from rlshare.files import write_atomically
-from rlshare.runs.callbacks.training import derived_seed
+from rlshare.runs.config import RunConfig
 from rlshare.runs.errors import UserError, user_errors
-from rlshare.runs.folder import TrainArgs, new_run_folder
+from rlshare.runs.folder import new_run_folder
+from rlshare.runs.run import Run, checked_env, configure
+from rlshare.runs.seeds import derived_seed
 from rlshare.runs.signals import StopOnSignals
 
 _MEASURE = "mean return of the last 100 training episodes"
@@ -36,7 +41,7 @@ class Plan:
     """What a study is: its place, what its trials have in common, and how they are chosen.
 
     Attributes:
-        args: of every trial, apart from its seed.
+        config: of every trial, apart from its seed.
         recipe: plain data that sampled values go into.
         fixed: keys of the recipe that are not searched.
     """
@@ -44,7 +49,7 @@ class Plan:
     name: str
     folder: Path
     storage: str | None
-    args: TrainArgs
+    config: RunConfig
     recipe: dict[str, Any]
     fixed: tuple[str, ...]
     continuous: bool
@@ -57,14 +62,55 @@ class Plan:
     @property
     def space(self) -> Space:
         """What is searched."""
-        space = search_space(self.args.algo, self.args.policy, self.continuous)
+        space = search_space(self.config.algo, self.config.policy, self.continuous)
         return {key: values for key, values in space.items() if key not in self.fixed}
 
     def identity(self) -> dict[str, Any]:
         """Return what all trials of a study must agree on to be compared."""
-        args = asdict(self.args)
+        config = asdict(self.config)
         named = ("algo", "policy", "env", "n_timesteps", "env_kwargs")
-        return {name: args[name] for name in named} | {"recipe": self.recipe}
+        return {name: config[name] for name in named} | {"recipe": self.recipe}
+
+
+def plan_study(
+    log_folder: Path,
+    options: Mapping[str, Any],
+    fixed: Mapping[str, Any],
+    conf_file: Path | None = None,
+    *,
+    name: str | None = None,
+    **how: Any,
+) -> Plan:
+    """Return the plan of a study and make its folder, ``log_folder/tune/NAME``.
+
+    Args:
+        options: of every trial, as of ``configure``; ``seed`` is that of the study.
+        fixed: settings of the recipe, by dotted key, that are not searched.
+        conf_file: of recipes, in place of those that come with the package.
+        name: of the study; None is ALGO_POLICY_ENV.
+        how: the other fields of ``Plan``.
+
+    Raises:
+        UserError: an option or a setting is refused, or the environment cannot be made.
+    """
+    length = options.get("n_timesteps")  # of a trial, not of the recipe that is searched for
+    quiet = {"eval_freq": 0, "eval_episodes": 1, "save_freq": 0, "n_timesteps": None}
+    with user_errors():
+        config, recipe = configure({**options, **quiet}, fixed, conf_file)
+        config = replace(config, n_timesteps=config.n_timesteps if length is None else length)
+    continuous = isinstance(checked_env(config).action_space, spaces.Box)
+    name = name or f"{config.algo}_{config.policy}_{env_name(config.env)}"
+    folder = log_folder / "tune" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return Plan(
+        name=name,
+        folder=folder,
+        config=config,
+        recipe=recipe.to_data(),
+        fixed=tuple(fixed),
+        continuous=continuous,
+        **how,
+    )
 
 
 class Pruning(BaseCallback):
@@ -118,7 +164,7 @@ def open_study(plan: Plan, worker: int = 0) -> optuna.Study:
         storage=_storage(plan),
         direction="maximize",
         load_if_exists=True,
-        sampler=_sampler(plan, derived_seed(plan.args.seed, worker)),
+        sampler=_sampler(plan, derived_seed(plan.config.seed, worker)),
         pruner=_pruner(plan),
     )
     before = study.user_attrs.get("plan")
@@ -148,12 +194,28 @@ def _pruner(plan: Plan) -> BasePruner:
     return MedianPruner(plan.n_startup_trials, n_warmup_steps=plan.n_evaluations // 3)
 
 
-def run_trials(plan: Plan, worker: int = 0) -> bool:
+def run_jobs(plan: Plan, n_jobs: int, say: Callable[[str], None]) -> bool:
+    """Run the trials that are missing, so many at a time; return False after a signal.
+
+    Args:
+        plan: of the study.
+        n_jobs: with more than one, each is a process, and they share the study's storage.
+        say: called with a line about each trial, where it ran.
+    """
+    if n_jobs == 1:
+        return run_trials(plan, 0, say)
+    context = multiprocessing.get_context("spawn")
+    with StopOnSignals(), ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
+        # Ctrl-C reaches every process, and each stops by itself
+        return all(list(pool.map(run_trials, [plan] * n_jobs, range(n_jobs), [say] * n_jobs)))
+
+
+def run_trials(plan: Plan, worker: int, say: Callable[[str], None]) -> bool:
     """Run trials until the study has as many as planned; return False after a signal."""
     study = open_study(plan, worker)
     with StopOnSignals() as signals:  # a trial has its own while it trains
         while len(finished(study)) < plan.n_trials:
-            if signals.received or not _run(plan, study, study.ask(plan.space), signals):
+            if signals.received or not _run(plan, study, study.ask(plan.space), signals, say):
                 return False
     return True
 
@@ -164,23 +226,29 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return [t for t in trials if t.state.is_finished() and "interrupted" not in t.user_attrs]
 
 
-def _run(plan: Plan, study: optuna.Study, trial: optuna.Trial, signals: StopOnSignals) -> bool:
+def _run(
+    plan: Plan,
+    study: optuna.Study,
+    trial: optuna.Trial,
+    signals: StopOnSignals,
+    say: Callable[[str], None],
+) -> bool:
     from rlshare.runs.training import Training
 
     data = tuned(plan.recipe, trial.params)
-    args = TrainArgs(**{**asdict(plan.args), "seed": derived_seed(plan.args.seed, trial.number)})
-    folder = new_run_folder(plan.folder, args.algo, args.env)
+    config = replace(plan.config, seed=derived_seed(plan.config.seed, trial.number))
+    folder = new_run_folder(plan.folder, config.algo, config.env)
     trial.set_user_attr("run", folder.path.name)
-    pruning = Pruning(trial, signals, args.n_timesteps, plan.n_evaluations)
+    pruning = Pruning(trial, signals, config.n_timesteps, plan.n_evaluations)
     try:
-        recipe = parse_recipe(args.algo, args.policy, data, f"trial {trial.number}")
-        folder.write(args, recipe)
-        outcome = Training(folder, args, recipe, None, None, [pruning]).run()
+        recipe = parse_recipe(config.algo, config.policy, data, f"trial {trial.number}")
+        folder.write(config, recipe)
+        outcome = Training(Run(folder, config, recipe), callbacks=[pruning]).run()
     except (ValueError, ArithmeticError, UserError) as error:  # such as NaN in a distribution
         reason = " ".join(str(error).split())[:200]
         trial.set_user_attr("error", reason)
         study.tell(trial, state=TrialState.FAIL)
-        print(f"trial {trial.number:3}  failed: {reason}", flush=True)
+        say(f"trial {trial.number:3}  failed: {reason}")
         return True
     if outcome.interrupted and not pruning.pruned:
         trial.set_user_attr("interrupted", True)
@@ -195,7 +263,7 @@ def _run(plan: Plan, study: optuna.Study, trial: optuna.Trial, signals: StopOnSi
         study.tell(trial, outcome.mean_return)
     value = "no episode ended" if outcome.mean_return is None else f"{outcome.mean_return:10.2f}"
     ended = f"  pruned at {outcome.num_timesteps:,}" if pruning.pruned else ""
-    print(f"trial {trial.number:3}  {value}{ended}", flush=True)
+    say(f"trial {trial.number:3}  {value}{ended}")
     return True
 
 
@@ -226,12 +294,12 @@ def write_results(plan: Plan, study: optuna.Study) -> Path:
         raise UserError(f"none of {len(finished(study))} trials was completed: see {plan.folder}")
     settings = tuned(plan.recipe, best[0].params)
     with user_errors():
-        recipe = parse_recipe(plan.args.algo, plan.args.policy, settings, "best trial")
+        recipe = parse_recipe(plan.config.algo, plan.config.policy, settings, "best trial")
     head = (
         f"# rlshare tune: {_MEASURE} {best[0].value:.2f} in trial {best[0].number} of "
-        f"{len(finished(study))}, {plan.args.n_timesteps:,} steps each\n"
+        f"{len(finished(study))}, {plan.config.n_timesteps:,} steps each\n"
     )
-    table = {plan.args.policy: {plan.args.env: recipe.to_data()}}
+    table = {plan.config.policy: {plan.config.env: recipe.to_data()}}
     text = yaml.safe_dump(table, sort_keys=False, default_flow_style=None)
     path = plan.folder / "best.yml"
     write_atomically(path, (head + text).encode())
@@ -269,7 +337,7 @@ def _draw(plan: Plan, trials: Sequence[FrozenTrial]) -> None:
         pruned = t.state == TrialState.PRUNED
         steps = np.array(sorted(t.intermediate_values))
         returns = [t.intermediate_values[s] for s in steps]
-        at = steps * plan.args.n_timesteps / plan.n_evaluations
+        at = steps * plan.config.n_timesteps / plan.n_evaluations
         right.plot(at, returns, "C7" if pruned else "C0", alpha=0.5, linewidth=1)
     right.set_xlabel("environment steps (grey: pruned)")
     right.set_ylabel("mean return")

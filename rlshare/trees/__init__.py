@@ -1,9 +1,11 @@
 """Gradient-boosted trees fitted on gradients: the learner, without torch or Stable-Baselines3."""
 
 from rlshare.core import active_isa, force_isa, supported_isas
-from rlshare.trees.boosted_trees import BoostedTrees, Codes
+from rlshare.trees.boosted_trees import BoostedTrees
+from rlshare.trees.codes import Codes
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Linear, Table
+from rlshare.trees.structure import TreeArrays
 from rlshare.trees.target import TargetTrees
 
 __all__ = [
@@ -12,6 +14,7 @@ __all__ = [
     "Linear",
     "Table",
     "TargetTrees",
+    "TreeArrays",
     "TreeParams",
     "active_isa",
     "force_isa",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,8 @@ Category = str | int
 Keys = NDArray[np.int64] | list[list[Category | None]]
 _FLOAT32 = np.dtype(np.float32)
 MISSING = float("nan")  # a missing or never-seen category equals nothing, and goes left
+_TIMES: tuple[type, ...] = (np.datetime64, np.timedelta64)
+_NUMBERS: tuple[type, ...] = (Real, np.bool_, type(None))
 MAX_CATEGORIES = 2**24  # numbers up to here are exact in float32
 MAX_CATEGORIES_PER_BATCH = 65535  # their codes are uint16
 MAX_TABLE = 2**20  # integers in the ranges of all features, 4 MB
@@ -24,10 +28,17 @@ class CategoryEncoder:
     Args:
         n_features: columns of X.
         categories: the dictionary, as a list in order of numbers, of each categorical feature.
+        names: of the features, for messages.
     """
 
-    def __init__(self, n_features: int, categories: dict[int, list[Category]]) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        categories: dict[int, list[Category]],
+        names: Sequence[str] | None = None,
+    ) -> None:
         self.n_features = n_features
+        self._labels = [str(f) if names is None else f"{f} ({names[f]})" for f in range(n_features)]
         self._row = (n_features,)
         self.numbers = {f: {key: i for i, key in enumerate(keys)} for f, keys in categories.items()}
         self._numeric = [f for f in range(n_features) if f not in categories]
@@ -39,7 +50,11 @@ class CategoryEncoder:
         return {f: list(numbers) for f, numbers in self.numbers.items()}
 
     def as_array(self, X: Any) -> NDArray[Any]:
-        """Return X as an array, its shape checked, its values as they are."""
+        """Return X as an array, its shape checked, its values as they are but for masked ones."""
+        if isinstance(X, np.ma.MaskedArray):
+            mask = np.ma.getmaskarray(X)
+            X = X.data.astype(object)
+            X[mask] = None
         plain = isinstance(X, np.ndarray) or not self.numbers
         array: NDArray[Any] = np.asarray(X, dtype=None if plain else object)
         if array.ndim != 2 or array.shape[1] != self.n_features:
@@ -50,23 +65,26 @@ class CategoryEncoder:
         """Return X [n, n_features] as C-contiguous float32.
 
         Args:
-            X: numbers; with categorical features integers, integral floats or an object array.
+            X: an array, masked array or data frame of numbers, and in categorical features of
+                strings, integers or integral floats; see :func:`is_missing`.
             learn: add never-seen categories first (all or none); they are missing otherwise.
 
         Raises:
-            ValueError: for a wrong shape, or a categorical value that is no string or integer.
+            ValueError: for a wrong shape, a numeric value that is no number, or a categorical one
+                that is no string or integer.
         """
         plain = type(X) is np.ndarray and X.dtype == _FLOAT32 and not self.numbers
         if plain and X.shape[1:] == self._row:  # what acting calls: no time to lose
             return np.ascontiguousarray(X)
         X = self.as_array(X)
         if not self.numbers:
-            return _numeric(X)
+            return _numeric(X, self._labels)
         out = np.empty(X.shape, np.float32)
         if self._numeric:
-            out[:, self._numeric] = _numeric(X[:, self._numeric])
+            labels = [self._labels[f] for f in self._numeric]
+            out[:, self._numeric] = _numeric(X[:, self._numeric], labels)
         categorical = list(self.numbers)
-        keys = _keys(X[:, categorical], categorical)
+        keys = _keys(X[:, categorical], [self._labels[f] for f in categorical])
         if learn:
             self._learn(keys)
         out[:, categorical] = self._look_up(keys)
@@ -99,14 +117,14 @@ class CategoryEncoder:
             # dict.fromkeys keeps the order of first appearance.
             distinct = [key for key in dict.fromkeys(column) if key is not None]
             unseen[f] = [key for key in distinct if key not in numbers]
-            _at_most(MAX_CATEGORIES_PER_BATCH, len(distinct), "in one batch", f)
-            _at_most(MAX_CATEGORIES, len(numbers) + len(unseen[f]), "in all", f)
+            _at_most(MAX_CATEGORIES_PER_BATCH, len(distinct), "in one batch", self._labels[f])
+            _at_most(MAX_CATEGORIES, len(numbers) + len(unseen[f]), "in all", self._labels[f])
         for f, new_keys in unseen.items():
             for key in new_keys:
                 self.numbers[f][key] = len(self.numbers[f])
 
 
-def _at_most(limit: int, count: int, where: str, feature: int) -> None:
+def _at_most(limit: int, count: int, where: str, feature: str) -> None:
     if count > limit:
         raise ValueError(
             f"a categorical feature may have at most {limit} categories {where}, "
@@ -151,17 +169,46 @@ class _Table(NamedTuple):
         return self.numbers.take(place.view(np.int64))
 
 
-def _numeric(X: NDArray[Any]) -> NDArray[np.float32]:
-    if X.dtype.kind not in "fiub" and X.dtype != object:
-        raise ValueError(f"X must hold numbers in its numeric columns, got dtype {X.dtype}")
-    try:
-        with np.errstate(over="ignore"):  # beyond float32 is +-Inf, which is legal
+def is_missing(value: object) -> bool:
+    """Return whether a value is None, NaN, NaT, pandas.NA or numpy.ma.masked.
+
+    Types are known by name: pandas need not be there.
+    """
+    if type(value).__name__ in ("NoneType", "NAType", "NaTType", "MaskedConstant"):
+        return True
+    return isinstance(value, (float, np.floating, *_TIMES)) and bool(value != value)
+
+
+def _numeric(X: NDArray[Any], features: Sequence[str]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # beyond float32 is +-Inf, which is legal
+        if X.dtype.kind in "fiub" or (X.dtype == object and _are_numbers(X)):
             return np.ascontiguousarray(X, np.float32)
+        if X.dtype != object:
+            raise ValueError(f"X must hold numbers in its numeric columns, got dtype {X.dtype}")
+        rows = [[_number(value, f) for value, f in zip(row, features, strict=True)] for row in X]
+        return np.array(rows, np.float32).reshape(X.shape)
+
+
+def _are_numbers(X: NDArray[Any]) -> bool:
+    """Return whether all objects are such that numpy makes the right numbers of them."""
+    kinds = set(map(type, X.ravel().tolist()))
+    return all(issubclass(kind, _NUMBERS) and kind not in _TIMES for kind in kinds)
+
+
+def _number(value: Any, feature: str) -> float:
+    if is_missing(value):
+        return MISSING
+    try:
+        if isinstance(value, _TIMES):
+            raise TypeError("a time is no number")
+        return float(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"X must hold numbers in its numeric columns: {error}") from error
+        raise ValueError(
+            f"X must hold numbers in its numeric columns, feature {feature} holds {value!r}"
+        ) from error
 
 
-def _keys(X: NDArray[Any], features: list[int]) -> Keys:
+def _keys(X: NDArray[Any], features: list[str]) -> Keys:
     """Return categorical columns: integers as an array, all else as a list of keys a feature."""
     integral = X.dtype.kind in "iub" and X.dtype != np.uint64
     if integral or (X.dtype.kind == "f" and ((np.trunc(X) == X) & (np.abs(X) < 2**63)).all()):
@@ -169,7 +216,7 @@ def _keys(X: NDArray[Any], features: list[int]) -> Keys:
     return [_column(X[:, i], f) for i, f in enumerate(features)]
 
 
-def _column(column: NDArray[Any], feature: int) -> list[Category | None]:
+def _column(column: NDArray[Any], feature: str) -> list[Category | None]:
     """Return a categorical column as strings and Python integers, None where missing."""
     if column.dtype.kind in "iubU":
         return column.tolist()  # type: ignore[no-any-return]
@@ -181,17 +228,18 @@ def _column(column: NDArray[Any], feature: int) -> list[Category | None]:
     return [_key(value, feature) for value in column]
 
 
-def _key(value: object, feature: int) -> Category | None:
-    if value is None or (isinstance(value, (float, np.floating)) and np.isnan(value)):
+def _key(value: Any, feature: str) -> Category | None:
+    if is_missing(value):
         return None
     if isinstance(value, str):
         return str(value)
-    if isinstance(value, (int, np.integer, np.bool_)):
+    integral = isinstance(value, (float, np.floating)) and value == np.trunc(value)
+    if isinstance(value, (int, np.integer, np.bool_)) or (integral and np.isfinite(value)):
         return int(value)
     raise _not_a_category(feature, value)
 
 
-def _not_a_category(feature: int, value: object) -> ValueError:
+def _not_a_category(feature: str, value: object) -> ValueError:
     return ValueError(
         f"a categorical feature must hold strings or integers, feature {feature} holds {value!r}"
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,6 +32,19 @@ def shape(params: TreeParams, n_features: int, n_outputs: int) -> None:
             )
 
 
+def feature_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
+    """Return names of the features, None for none."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"feature_names must be non-empty strings, got {names!r}")
+    if len(names) != n_features or len(set(names)) != n_features:
+        raise ValueError(
+            f"feature_names must be {n_features} different names, one a feature, got {names!r}"
+        )
+    return tuple(str(name) for name in names)
+
+
 def bias(values: ArrayLike | None, n_outputs: int) -> FloatArray:
     """Return a bias of shape [n_outputs], zeros for None."""
     out = np.zeros(n_outputs, np.float32) if values is None else np.asarray(values, np.float32)
@@ -50,20 +66,21 @@ def row_indices(rows: ArrayLike, n_rows: int) -> NDArray[np.int64]:
     return np.ascontiguousarray(index, np.int64)
 
 
-def gradients(values: ArrayLike, n: int, n_outputs: int) -> FloatArray:
-    """Return finite gradients of shape [n, n_outputs], n >= 1."""
+def gradients(values: ArrayLike, n: int, n_outputs: int) -> tuple[FloatArray, float]:
+    """Return finite gradients of shape [n, n_outputs], n >= 1, and the largest magnitude."""
     with np.errstate(over="ignore"):  # what overflows is refused below
         out = np.ascontiguousarray(values, np.float32)
     if out.shape != (n, n_outputs):
         raise ValueError(f"grads must have shape [{n}, {n_outputs}], got {list(out.shape)}")
     if n == 0:
         raise ValueError("a step needs at least one row, got none")
-    if not _core.all_finite(out):
+    largest = _core.largest_magnitude(out)
+    if not isfinite(largest):
         row, column = np.argwhere(~np.isfinite(out))[0]
         raise ValueError(
             f"grads must be finite in float32, got {out[row, column]} in row {row}, output {column}"
         )
-    return out
+    return out, largest
 
 
 def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | None:
@@ -76,7 +93,7 @@ def weights(values: ArrayLike | None, n: int, n_outputs: int) -> FloatArray | No
         raise ValueError(
             f"sample_weight must have shape [{n}] or [{n}, {n_outputs}], got {list(out.shape)}"
         )
-    if not _core.all_finite(out) or out.min() < 0:
+    if not isfinite(_core.largest_magnitude(out)) or out.min() < 0:
         bad = out[~(np.isfinite(out) & (out >= 0))][0]
         raise ValueError(f"sample_weight must be finite and >= 0, got {bad}")
     return out

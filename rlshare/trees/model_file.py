@@ -11,6 +11,8 @@ from rlshare.trees.categories import Category
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Schedule, from_plain, to_plain
 
+Sections = dict[str, bytes]
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -20,35 +22,41 @@ class Metadata:
     schedules: tuple[Schedule, ...]
     categories: dict[int, list[Category]]
     n_steps_done: int
+    feature_names: tuple[str, ...] | None
 
-    def to_json(self) -> bytes:
-        """Return the metadata as UTF-8 JSON."""
+    def to_sections(self) -> Sections:
+        """Return the metadata as sections of a file, UTF-8 JSON each."""
         plain = {
             "params": asdict(self.params),
             "learning_rate": [to_plain(schedule) for schedule in self.schedules],
             "categories": {str(f): keys for f, keys in self.categories.items()},
             "n_steps_done": self.n_steps_done,
         }
-        return json.dumps(plain).encode()
+        sections = {"metadata": json.dumps(plain).encode()}
+        if self.feature_names is not None:
+            sections["feature_names"] = json.dumps(self.feature_names).encode()
+        return sections
 
     @classmethod
-    def from_json(cls, text: bytes, forest: _core.Forest) -> Metadata:
-        """Undo :meth:`to_json`.
+    def from_sections(cls, sections: Sections, forest: _core.Forest) -> Metadata:
+        """Undo :meth:`to_sections`.
 
         Raises:
-            ValueError: where the text is damaged or does not belong to the forest.
+            ValueError: where a section is damaged or does not belong to the forest.
         """
         try:
-            plain = json.loads(text)
+            plain = json.loads(sections["metadata"])
+            names = json.loads(sections.get("feature_names", b"null"))
             metadata = cls(
                 TreeParams(**plain["params"]),
                 tuple(from_plain(rate) for rate in plain["learning_rate"]),
                 {int(f): keys for f, keys in plain["categories"].items()},
                 plain["n_steps_done"],
+                checks.feature_names(names, forest.n_features),
             )
         except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"its metadata is damaged: {error!r}") from error
-        checks.shape(metadata.params, forest.n_features, len(forest.bias))
+        checks.shape(metadata.params, forest.n_features, forest.n_outputs)
         if not metadata._fits(forest):
             raise ValueError("its metadata does not fit its trees")
         return metadata
@@ -63,7 +71,7 @@ class Metadata:
                 [len(self.categories.get(f, ())) for f in range(forest.n_features)]
             )
             and (self.params.grow_policy == "greedy") == forest.greedy
-            and len(self.schedules) == len(forest.bias)
+            and len(self.schedules) == forest.n_outputs
             and type(self.n_steps_done) is int
             and self.n_steps_done >= 0
         )

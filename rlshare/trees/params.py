@@ -29,7 +29,8 @@ class TreeParams:
         grow_policy: "oblivious" (one test a level) or "greedy" (one test a node).
         score: split score, "cosine" on raw gradients or "l2" on standardised ones.
         candidates: candidate thresholds, "quantile" (equal counts) or "uniform" (equal widths).
-        n_bins: candidate thresholds per numeric feature, 1 to 255.
+        n_bins: candidate thresholds per numeric feature, 1 to 255. A column with missing values has
+            one more, which parts them from all numbers, and at most 254 beside it.
         bins: "batch" makes candidates from every minibatch; "rollout" wants codes from
             :meth:`BoostedTrees.bin`, made once and reused.
         min_samples_leaf: fewest rows on each side of a split; 0 allows empty sides below the root.
@@ -41,7 +42,8 @@ class TreeParams:
         monotonic: (feature, output, sign) triples: F of the output never falls (sign 1) or never
             rises (sign -1) while the numeric feature rises and the others stay; None for none.
             As in XGBoost, a value between the means of a split's sides bounds all leaves below.
-            A missing value goes left, and is outside of the guarantee.
+            A missing value goes left, and is outside of the guarantee: a test that parts missing
+            values from numbers is not bound by it.
         random_state: seed of subsample and colsample; None draws one when the model is made.
 
     Raises:

@@ -8,6 +8,9 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from rlshare.checks import is_real, non_negative
 
 
 @dataclass(frozen=True)
@@ -88,27 +91,54 @@ class Constant:
         return self.value
 
 
+class Rates:
+    """The learning rates of all outputs.
+
+    Args:
+        schedules: one an output.
+    """
+
+    def __init__(self, schedules: tuple[Schedule, ...]) -> None:
+        self.schedules = schedules
+        constant = [schedule.value for schedule in schedules if isinstance(schedule, Constant)]
+        self._constant = np.array(constant) if len(constant) == len(schedules) else None
+
+    def at(self, t: int) -> NDArray[np.float64]:
+        """Return the rates [n_outputs] of boosting step t, not to be written to.
+
+        Raises:
+            ValueError: where a callable gives a rate that is negative or not finite.
+        """
+        if self._constant is not None:
+            return self._constant
+        return np.array([_rate_at(schedule, t) for schedule in self.schedules])
+
+
 def as_schedules(learning_rate: LearningRate, n_outputs: int) -> tuple[Schedule, ...]:
     """Return one schedule an output.
 
     Raises:
         ValueError: for a negative or non-finite rate, or a sequence of another length.
     """
-    if isinstance(learning_rate, (Sequence, np.ndarray)):
-        if len(learning_rate) != n_outputs:
-            raise ValueError(
-                f"learning_rate must hold one rate an output, {n_outputs}, got {len(learning_rate)}"
-            )
-        return tuple(_as_schedule(rate) for rate in learning_rate)
-    return (_as_schedule(learning_rate),) * n_outputs
+    if callable(learning_rate) or is_real(learning_rate):
+        return (_as_schedule(learning_rate),) * n_outputs
+    if not isinstance(learning_rate, (Sequence, np.ndarray)):
+        raise ValueError(
+            "learning_rate must be a number, a schedule or a sequence of them, "
+            f"got {learning_rate!r}"
+        )
+    if len(learning_rate) != n_outputs:
+        raise ValueError(
+            f"learning_rate must hold one rate an output, {n_outputs}, got {len(learning_rate)}"
+        )
+    return tuple(_as_schedule(rate) for rate in learning_rate)
 
 
-def _as_schedule(rate: float | Schedule) -> Schedule:
-    return rate if callable(rate) else Constant(float(rate))
+def _as_schedule(rate: Any) -> Schedule:
+    return rate if callable(rate) else Constant(float(non_negative("a learning rate", rate)))
 
 
-def rate_at(schedule: Schedule, t: int) -> float:
-    """Return the schedule's rate at step t, checked."""
+def _rate_at(schedule: Schedule, t: int) -> float:
     rate = float(schedule(t))
     _check_rate(rate)
     return rate

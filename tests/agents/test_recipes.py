@@ -15,7 +15,7 @@ from rlshare.agents import (
     parse_recipe,
     recipe_name,
 )
-from rlshare.cli.options import AlgoName, PolicyName
+from rlshare.agents.registry import AlgoName, PolicyName
 from rlshare.envs import make_vec_env
 from rlshare.runs.folder import view_of
 from rlshare.runs.models import algorithm_class, build_model

@@ -1,8 +1,9 @@
 """One run, killed with SIGKILL again and again and resumed each time; prints what happened.
 
 The parent trains a little itself, so that everything is imported once, and forks a child for every
-attempt, which calls the command line in its own process. Every third kill waits for a write to be
-under way. Run as a script in an empty folder: python kill_chain.py POLICY KILLS SEED
+attempt, which calls the command line in its own process. Of four kills three wait for a checkpoint
+to be added, every third waits for a write to be under way, and all for a while that is drawn. Run
+as a script in an empty folder: python kill_chain.py POLICY KILLS SEED
 """
 
 import faulthandler
@@ -18,6 +19,8 @@ import torch
 
 torch.set_num_threads(1)  # a fork inherits no threads: none must exist
 
+from command import PATIENCE  # noqa: E402
+
 from rlshare.cli import main  # noqa: E402
 from rlshare.runs.checkpoint import list_checkpoints, load_checkpoint  # noqa: E402
 from rlshare.runs.folder import RunFolder  # noqa: E402
@@ -25,7 +28,6 @@ from rlshare.runs.folder import RunFolder  # noqa: E402
 FOLDER = RunFolder(Path("logs/ppo/CartPole-v1_1"), "CartPole-v1")
 # A checkpoint after every rollout of 64 steps: writing is a good part of the time.
 TRAIN = ["--n-envs", "2", "--save-freq", "64", "--eval-freq", "0", "--seed", "1"]
-_HANGS_AFTER = 60  # seconds; no child needs as many
 PAIRS = ["--hyperparams", "n_steps:32", "batch_size:64", "n_epochs:1", "learning_rate:0.001"]
 
 
@@ -36,7 +38,7 @@ def start(arguments: list[str]) -> int:
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    faulthandler.dump_traceback_later(_HANGS_AFTER, exit=True)  # to stderr, the log
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)  # to stderr, the log
     code = 1
     try:
         code = main(arguments)
@@ -48,10 +50,17 @@ def writing() -> bool:
     return any(FOLDER.checkpoints.glob(".*.tmp"))
 
 
-def kill_after(pid: int, seconds: float, in_a_write: bool) -> bool:
-    """Whether the child was alive until it was killed."""
+def kill_after(pid: int, seconds: float, newest: Path | None, in_a_write: bool) -> bool:
+    """Whether the child was alive until it was killed.
+
+    Args:
+        newest: the checkpoint that another one is to follow first.
+        in_a_write: wait until a write is under way, too.
+    """
+    patience = time.monotonic() + PATIENCE / 2
+    while newest and list_checkpoints(FOLDER)[-1] == newest and time.monotonic() < patience:
+        time.sleep(0.005)
     time.sleep(seconds)
-    patience = time.monotonic() + 10
     while in_a_write and not writing() and time.monotonic() < patience:
         pass
     os.kill(pid, signal.SIGKILL)
@@ -76,7 +85,8 @@ def chain(policy: str, kills: int, seed: int) -> dict[str, object]:
     for kill in range(kills):
         if kill:
             pid = start(["train", "--resume", str(FOLDER.path), "-n", "1000000"])
-        if not kill_after(pid, delays.uniform(0.3, 0.9), in_a_write=kill % 3 == 0):
+        newest = list_checkpoints(FOLDER)[-1] if kill % 4 else None
+        if not kill_after(pid, delays.uniform(0, 0.2), newest, in_a_write=kill % 3 == 0):
             raise RuntimeError(f"child {kill} ended before it was killed: see log.txt")
         inside_a_write += writing()
         steps.append(reached())

@@ -1,16 +1,12 @@
 """Bad input: one sentence with the rule and the value, exit code 2, and nothing lost."""
 
-import resource
-import shutil
 from pathlib import Path
 
 import pytest
-from command import TINY, refuses, succeeds
+from command import refuses, succeeds
 
 from rlshare.runs.checkpoint import list_checkpoints, load_checkpoint
 from rlshare.runs.folder import open_run_folder
-
-RUN = Path("logs/ppo/CartPole-v1_1")
 
 
 @pytest.mark.parametrize(
@@ -54,20 +50,6 @@ def test_a_log_folder_that_cannot_be(tmp_path: Path) -> None:
     assert "file/logs" in refuses("train", "--log-folder", "file/logs", cwd=tmp_path)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    succeeds("train", "--env", "CartPole-v1", "--seed", "1", *TINY, "-n", "2048", cwd=folder)
-    return folder
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a trained run, to be damaged."""
-    shutil.copytree(trained / "logs", tmp_path / "logs")
-    return tmp_path / RUN
-
-
 @pytest.mark.parametrize("damage", ["truncated", "foreign", "flipped"])
 @pytest.mark.parametrize("command", ["eval", "enjoy"])
 def test_a_damaged_model(command: str, damage: str, run: Path) -> None:
@@ -99,15 +81,11 @@ def test_a_corrupt_checkpoint_names_the_older_one(run: Path) -> None:
     assert older.name in sentence
 
 
-def limit_file_size() -> None:
-    """A disk on which no file grows beyond 20 kB."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-
 def test_a_full_disk_loses_nothing(run: Path) -> None:
+    """On the disk no file grows beyond 20 kB."""
     before = {path: path.read_bytes() for path in list_checkpoints(open_run_folder(run))}
     arguments = ["--resume", str(run), "-n", "60000", "--save-freq", "1024"]
-    sentence = refuses("train", *arguments, cwd=run, preexec_fn=limit_file_size)
+    sentence = refuses("train", *arguments, cwd=run, file_size=20_000)
     assert "File too large" in sentence
     assert f"rlshare train --resume {run}" in sentence
     checkpoints = list_checkpoints(open_run_folder(run))

@@ -3,7 +3,6 @@
 import pickle
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 from agents_alike import parts, steps
-from command import RLSHARE, succeeds
+from command import RLSHARE, Program, succeeds
 
 RUN = Path("logs/ppo/Pendulum-v1_1")
 # Box actions, normalised rewards and a learning-rate schedule: all that a checkpoint must hold.
@@ -32,6 +31,11 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def gone_on(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return resumed(begun, tmp_path_factory.mktemp("gone_on") / "run")
+
+
 def resumed(begun: Path, folder: Path) -> Path:
     shutil.copytree(begun, folder)
     out = succeeds("train", "--resume", str(RUN), "-n", "4096", cwd=folder)
@@ -39,8 +43,10 @@ def resumed(begun: Path, folder: Path) -> Path:
     return folder / RUN
 
 
-def test_two_resumes_of_one_checkpoint_are_bit_identical(begun: Path, tmp_path: Path) -> None:
-    first, second = (resumed(begun, tmp_path / name) for name in ("first", "second"))
+def test_two_resumes_of_one_checkpoint_are_bit_identical(
+    begun: Path, gone_on: Path, tmp_path: Path
+) -> None:
+    first, second = gone_on, resumed(begun, tmp_path / "second")
     before, after = parts(newest(begun / RUN)), parts(newest(first))
     assert steps(newest(first)) == 4096
     assert after == parts(newest(second))
@@ -66,9 +72,8 @@ def test_a_resumed_run_keeps_to_its_tree_budget(tmp_path: Path) -> None:
     assert after["train/n_trees"].max() < 16 * 8
 
 
-def test_a_resumed_run_goes_on_where_it_stopped(begun: Path, tmp_path: Path) -> None:
-    run = resumed(begun, tmp_path / "run")
-    progress = pd.read_csv(run / "progress.csv")
+def test_a_resumed_run_goes_on_where_it_stopped(gone_on: Path) -> None:
+    progress = pd.read_csv(gone_on / "progress.csv")
     trained = progress.dropna(subset=["train/n_trees"])
     at = trained["time/total_timesteps"]
     assert at.is_monotonic_increasing
@@ -78,7 +83,7 @@ def test_a_resumed_run_goes_on_where_it_stopped(begun: Path, tmp_path: Path) -> 
     # The schedule is that of the longer run from the resumption on, and ends near 0.
     rates = trained.set_index("time/total_timesteps")["train/learning_rate"]
     assert rates.iloc[-1] < 0.2 * rates.iloc[0]
-    episodes = sum(len(pd.read_csv(file, skiprows=1)) for file in run.glob("*.monitor.csv"))
+    episodes = sum(len(pd.read_csv(file, skiprows=1)) for file in gone_on.glob("*.monitor.csv"))
     assert episodes == pytest.approx(4096 / 200, abs=4)  # episodes under way were begun anew
 
 
@@ -88,14 +93,13 @@ def test_changed_settings_would_be_another_run(begun: Path) -> None:
     assert config["n_epochs"] == 2
 
 
-def test_a_resumed_run_keeps_its_normalizer_and_evaluations(begun: Path, tmp_path: Path) -> None:
-    run = resumed(begun, tmp_path / "run")
+def test_a_resumed_run_keeps_its_normalizer_and_evaluations(begun: Path, gone_on: Path) -> None:
     before, after = (
         pickle.loads((path / "Pendulum-v1" / "vecnormalize.pkl").read_bytes())
-        for path in (begun / RUN, run)
+        for path in (begun / RUN, gone_on)
     )
     assert after.ret_rms.count == pytest.approx(before.ret_rms.count + 2048)
-    old, new = (np.load(path / "evaluations.npz") for path in (begun / RUN, run))
+    old, new = (np.load(path / "evaluations.npz") for path in (begun / RUN, gone_on))
     n_old = len(old["timesteps"])
     assert np.array_equal(new["timesteps"][:n_old], old["timesteps"])
     assert np.array_equal(new["results"][:n_old], old["results"])
@@ -115,40 +119,36 @@ def test_a_resumed_run_may_be_evaluated_more_often(tmp_path: Path) -> None:
 def test_a_signal_in_the_last_rollout_lets_the_run_end(tmp_path: Path) -> None:
     """Past -n only the rollout's rest is missing; stopped there, a resume would have no step."""
     command = [RLSHARE, "train", "-n", "20", "--n-envs", "1", "--eval-freq", "0"]
-    command += ["--hyperparams", "n_steps:20000", "batch_size:20000", "n_epochs:1"]
+    command += ["--hyperparams", "n_steps:4000", "batch_size:4000", "n_epochs:1"]
     run = tmp_path / "logs/ppo/CartPole-v1_1"
     monitor = run / "0.monitor.csv"
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Program(*command, cwd=tmp_path) as process:
         while process.poll() is None and not (
             monitor.exists() and len(monitor.read_text().splitlines()) > 10  # beyond step 20
         ):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert "stopping" in errors  # the signal came while it trained
+        process.wait()
+    assert process.returncode == 0, process.stderr
+    assert "stopping" in process.stderr  # the signal came while it trained
     assert (run / "CartPole-v1.zip").exists()
-    assert steps(newest(run)) == 20000
+    assert steps(newest(run)) == 4000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     command = [RLSHARE, "train", "--env", "CartPole-v1", "-n", "10M", "--eval-freq", "0"]
     command += ["--save-freq", "1M"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Program(*command, cwd=tmp_path) as process:
         checkpoints = tmp_path / "logs/ppo/CartPole-v1_1/checkpoints"
         while not list(checkpoints.glob("*_steps.zip")) and process.poll() is None:
             time.sleep(0.05)
         time.sleep(1.0)  # some way into the training
         process.send_signal(number)
-        out, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "go on with: rlshare train --resume logs/ppo/CartPole-v1_1" in out
-    assert "Traceback" not in errors
+        process.wait()
+    assert process.returncode == 130, process.stderr
+    assert "go on with: rlshare train --resume logs/ppo/CartPole-v1_1" in process.stdout
+    assert "Traceback" not in process.stderr
     reached = steps(max(checkpoints.glob("*_steps.zip"), key=steps))
     assert reached > 0
     longer = ["--resume", "logs/ppo/CartPole-v1_1", "-n", str(reached + 1024)]

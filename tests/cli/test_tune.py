@@ -3,7 +3,6 @@
 import csv
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from command import RLSHARE, refuses, rlshare, succeeds
+from command import PATIENCE, RLSHARE, Program, new_process, refuses, rlshare, succeeds
 
 from rlshare.agents import ALGORITHMS, POLICIES, load_recipe, parse_recipe
 from rlshare.agents.recipes.search_space import first_trial, search_space, tuned
@@ -74,7 +73,7 @@ def test_killed_studies_leave_no_trials_running(tmp_path: Path) -> None:
         while len(list(runs.glob("*/*events*"))) < 2:  # both trainings have begun
             assert process.poll() is None
         process.kill()
-        process.communicate(timeout=60)  # to the end of stdout, which every worker holds open
+        process.communicate(timeout=PATIENCE)  # to the end of stdout, which every worker holds open
     monitors = list(runs.glob("*/*.monitor.csv"))
     for _ in range(60):
         sizes = [path.stat().st_size for path in monitors]
@@ -87,18 +86,14 @@ def test_killed_studies_leave_no_trials_running(tmp_path: Path) -> None:
 
 def test_ctrl_c_stops_a_study_that_then_goes_on(tmp_path: Path) -> None:
     command = [RLSHARE, "tune", "--env", "CartPole-v1", "--hyperparams", *FIXED, "-n", "100000"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with Program(*command, cwd=tmp_path) as process:
         monitors = tmp_path / STUDY / "ppo" / "CartPole-v1_1"
         while not list(monitors.glob("*events*")):  # its training has begun
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert "the same command goes on" in errors
+        process.wait()
+    assert process.returncode == 130, process.stderr
+    assert "the same command goes on" in process.stderr
     stopped = optuna.load_study(
         study_name=STUDY.name,
         storage=optuna.storages.JournalStorage(
@@ -122,9 +117,7 @@ def test_a_missing_optuna_is_named(tmp_path: Path) -> None:
         "import sys; sys.modules['optuna'] = None; from rlshare.cli import main; "
         "sys.exit(main(['tune', '--n-trials', '1']))"
     )
-    found = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
-    )
+    found = new_process("-c", code, cwd=tmp_path)
     assert found.returncode == 2
     assert "pip install 'rlshare[tune]'" in found.stderr
 

@@ -10,7 +10,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
 import rlshare  # noqa: F401  registers MoEPolicy
-from rlshare.envs import MultiTask, TaskReturns, make_env
+from rlshare.envs import MultiTask, make_env
+from rlshare.runs.callbacks.tasks import TaskReturns
 
 MT10 = "rlshare/MT10-v0"
 

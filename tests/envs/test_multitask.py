@@ -10,7 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
 
-from rlshare.envs import MultiTask, Task, TaskReturns, make_env, make_vec_env
+from rlshare.envs import MultiTask, Task, make_env, make_vec_env
+from rlshare.runs.callbacks.tasks import TaskReturns
 
 CHEETAH = "rlshare/HalfCheetahTasks-v0"
 PENDULUMS = [Task(f"g{g}", "Pendulum-v1", {"g": g}) for g in (2.0, 10.0, 20.0)]

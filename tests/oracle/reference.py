@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+LOWEST = np.finfo(np.float32).min  # what -Inf counts as
+MOST = 255  # thresholds of a column
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class Candidate:
         column = X[:, self.feature]
         if self.categorical:  # a missing value equals nothing
             return np.array([bool(value == self.threshold) for value in column], dtype=bool)
-        return np.asarray(column.astype(np.float32) > np.float32(self.threshold))
+        return np.asarray(
+            np.maximum(column.astype(np.float32), LOWEST) > np.float32(self.threshold)
+        )
 
 
 def drop_repeats(values: Array) -> Array:
@@ -39,7 +43,7 @@ def drop_repeats(values: Array) -> Array:
 
 def quantile_thresholds(x: Array, n_bins: int) -> Array:
     """The last value of each of the first n_bins of n_bins + 1 bins of nearly equal count."""
-    x = np.sort(x[~np.isnan(x)])
+    x = np.sort(np.maximum(x[~np.isnan(x)], LOWEST))
     sizes = np.full(n_bins + 1, len(x) // (n_bins + 1))
     sizes[: len(x) % (n_bins + 1)] += 1
     ends = np.cumsum(sizes)[:n_bins]
@@ -113,7 +117,11 @@ class Problem:
                 found += [Candidate(f, value, True) for value in categories(source[:, f])]
                 continue
             x = source[:, f].astype(np.float32)
-            values = thresholds[self.candidates](x, self.n_bins)
+            n_bins, missing = self.n_bins, np.isnan(x)
+            if missing.any() and not missing.all():  # the first test parts missing from numbers
+                found.append(Candidate(f, -np.inf))
+                n_bins = min(n_bins, MOST - 1)
+            values = thresholds[self.candidates](x, n_bins)
             found += [Candidate(f, float(value)) for value in values]
         return found
 

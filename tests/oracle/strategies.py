@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from reference import Array
 
-NUMERIC = ("normal", "few", "constant", "nan", "inf", "copy", "signed_zero")
+NUMERIC = ("normal", "few", "constant", "nan", "missing", "inf", "copy", "signed_zero")
 CATEGORICAL = ("strings", "integers")
 COLORS = ["red", "green", "blue", None]
 
@@ -31,6 +31,8 @@ def column(kind: str, n: int, rng: np.random.Generator, before: list[Array]) -> 
         return np.full(n, normal[0])
     if kind == "nan":
         return np.where(rng.random(n) < 0.3, np.float32(np.nan), normal)
+    if kind == "missing":
+        return rng.choice(np.array([np.nan, np.nan, -np.inf, 0, 1, np.inf], dtype=np.float32), n)
     if kind == "inf":
         return rng.choice(np.array([-np.inf, np.inf, -1, 0, 2], dtype=np.float32), n)
     if kind == "signed_zero":

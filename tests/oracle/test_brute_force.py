@@ -13,6 +13,8 @@ from reference import Problem, grow
 from scalar_predict import scalar_predict
 from strategies import Batch, batches
 
+from rlshare.trees import force_isa, supported_isas
+
 GROWTH = ["oblivious", "greedy"]
 KINDS = ["quantile", "uniform"]
 both_growths = pytest.mark.parametrize("grow_policy", GROWTH)
@@ -114,6 +116,36 @@ def test_batches_larger_than_the_bins(grow_policy: str, candidates: str, n: int)
         settings: dict[str, Any] = {"candidates": candidates, "n_bins": n_bins, "max_depth": 3}
         model = one_step(X, G, dict(settings, grow_policy=grow_policy))
         CHECKS[grow_policy](Problem(X, G, **settings), model.tree_structure(0))
+
+
+@both_growths
+@both_scores
+@both_kinds
+@pytest.mark.parametrize("isa", supported_isas())
+def test_missing_numbers(grow_policy: str, score: str, candidates: str, isa: str) -> None:
+    """More values than bins, -Inf, a column that is 1 or missing; gradients that depend on it."""
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(600, 4)).astype(np.float32)
+    X[:, 1] = rng.choice([np.nan, -np.inf, np.finfo(np.float32).min, 0.0, np.inf], 600)
+    X[:, 2] = 1.0
+    X[rng.random(X.shape) < 0.3] = np.nan
+    G = (rng.normal(size=(600, 2)) + 2 * np.isnan(X[:, 1:3]) - np.isneginf(X[:, 1:2])).astype("f4")
+    settings: dict[str, Any] = {"score": score, "candidates": candidates}
+    force_isa(isa)
+    try:
+        for more in (
+            {},
+            {"n_bins": 3},
+            {"min_samples_leaf": 40},
+            {"feature_weights": [1, 0.9, 2, 1]},
+        ):
+            model = one_step(X, G, dict(settings, grow_policy=grow_policy, **more))
+            tree = model.tree_structure(0)
+            CHECKS[grow_policy](Problem(X, G, **settings, **more), tree)
+            expected = [scalar_predict(model.bias, [tree], row) for row in X]
+            np.testing.assert_array_equal(model.predict(X), expected)
+    finally:
+        force_isa(None)
 
 
 @both_growths

@@ -55,6 +55,14 @@ def test_missing_values_go_left() -> None:
     assert Candidate(1, "a", categorical=True).right(X).tolist() == [False, True]
 
 
+def test_missing_values_are_parted_from_the_lowest_number() -> None:
+    X = np.array([[np.nan], [-np.inf], [1.0]], dtype=np.float32)
+    tests = Problem(X, np.ones((3, 1))).tests
+    assert [test.threshold for test in tests] == [-np.inf, float(np.finfo(np.float32).min)]
+    assert tests[0].right(X[:, :1]).tolist() == [False, True, True]
+    assert tests[1].right(X[:, :1]).tolist() == [False, False, True]
+
+
 def test_standardised_columns_have_unit_sample_variance() -> None:
     G = np.array([[1.0, 7.0], [2.0, 7.0], [6.0, 7.0]])
     S = standardised(G, np.ones_like(G))

@@ -1,23 +1,15 @@
 """The alias appears with Stable-Baselines3; what cannot have trees says why."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from command import BELOW_SB3, Program, new_process
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
 import rlshare  # noqa: F401  registers the alias
 from rlshare.policies import GBTDQNPolicy, GBTPolicy, GBTSACPolicy, GBTTD3Policy
-
-
-def python(program: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
 
 
 @pytest.mark.parametrize(
@@ -30,19 +22,19 @@ def python(program: str) -> str:
         "import rlshare.policies.gbt.actor_critic; from stable_baselines3 import PPO",
     ],
 )
-def test_the_alias_is_there_in_any_order_of_imports(imports: str) -> None:
-    name = python(
-        f"{imports}; c = PPO.policy_aliases['GBTPolicy']; print(c.__module__, c.__name__)"
-    )
-    assert name == "rlshare.policies GBTPolicy"
+def test_the_alias_is_there_in_any_order_of_imports(imports: str, tmp_path: Path) -> None:
+    program = f"{imports}; c = PPO.policy_aliases['GBTPolicy']; print(c.__module__, c.__name__)"
+    with Program("-c", program, cwd=tmp_path, imported=BELOW_SB3) as found:
+        assert found.wait() == 0, found.stderr
+    assert found.stdout.strip() == "rlshare.policies GBTPolicy"
 
 
-def test_import_is_light() -> None:
+def test_import_is_light(tmp_path: Path) -> None:
     program = "import sys, rlshare.trees; print({'torch', 'stable_baselines3'} & set(sys.modules))"
-    assert python(program) == "set()"
+    assert new_process("-c", program, cwd=tmp_path).stdout.strip() == "set()"
 
 
-def test_trees_work_without_torch_and_sb3() -> None:
+def test_trees_work_without_torch_and_sb3(tmp_path: Path) -> None:
     program = """
 import sys
 sys.modules["torch"] = None
@@ -53,7 +45,7 @@ model = BoostedTrees(2, 1, learning_rate=1.0)
 model.step(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[1.0], [-1.0]]))
 print(model.predict(np.array([[0.0, 1.0]]))[0, 0])
 """
-    assert python(program) == "-1.0"
+    assert new_process("-c", program, cwd=tmp_path).stdout.strip() == "-1.0"
 
 
 @pytest.mark.parametrize(

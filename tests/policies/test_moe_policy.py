@@ -29,7 +29,7 @@ from rlshare.policies import (
     ResetDeadExperts,
     TreeRolloutBuffer,
 )
-from rlshare.policies.moe.actor_critic import expert_layers, extractor_inputs
+from rlshare.policies.moe.extractor import expert_layers, extractor_inputs
 from rlshare.policies.moe.callbacks import RecentSteps
 from rlshare.policies.moe.figures import use_by_task
 
@@ -376,7 +376,7 @@ def test_policies_are_copied() -> None:
     ("kwargs", "message"),
     [
         ({"moe": {"n_expert": 4}}, "moe has no key 'n_expert', did you mean 'n_experts'"),
-        ({"moe": {"top_k": 9}}, r"top_k must be in \[1, n_experts = 8\], got 9"),
+        ({"moe": {"top_k": 9}}, r"top_k must be an integer in \[1, 8\], got 9"),
         ({"moe": {"gate": "expert_choice"}}, "is refused"),
         ({"moe": {"n_tasks": 4, "router": "task"}}, "n_tasks = 4 needs a one-hot task"),
         ({"value_lr_scale": 0.0}, "value_lr_scale must be finite and > 0, got 0.0"),

@@ -16,7 +16,7 @@ from rlshare.policies import (
     slice_task_policy,
     upcycle,
 )
-from rlshare.policies.moe.actor_critic import expert_layers
+from rlshare.policies.moe.extractor import expert_layers
 
 TASKS = 3
 

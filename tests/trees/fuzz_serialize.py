@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from model_files import COUNTS, OPTIONAL, Section, join, split, version_2, with_checksum
 
-from rlshare import _core
 from rlshare.trees import BoostedTrees, Linear, Table, TreeParams
 
 Rng = np.random.Generator
 N_FEATURES = 3
-HEADER = 56  # bytes before the first array
+HEADER = 16 + 2 * 40 + COUNTS  # bytes before the first array
 INTERESTING = [0, 1, 2, 3, 16, 17, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63, 2**64 - 1]
 VALUES: list[Any] = [
     None,
@@ -54,7 +54,7 @@ OBSERVATIONS = np.random.default_rng(0).integers(-2, 3, (20, N_FEATURES)).astype
 
 
 def originals() -> list[bytes]:
-    """Files of every kind: both growths, categories, schedules, an empty forest."""
+    """Files of every kind: both growths, categories, schedules, an empty forest, both versions."""
     rng = np.random.default_rng(1)
     files = []
     for settings in (
@@ -66,13 +66,21 @@ def originals() -> list[bytes]:
         {"max_depth": 0},
     ):
         rates: Any = [Linear(0.5, 0.1, 10), Table([0.3, 0.2])]
+        names = ["a", "b", "c"] if "max_depth" in settings else None
         model = BoostedTrees(
-            N_FEATURES, 2, params=TreeParams(**settings), learning_rate=rates, bias=[1.0, -2.0]
+            N_FEATURES,
+            2,
+            params=TreeParams(**settings),
+            learning_rate=rates,
+            bias=[1.0, -2.0],
+            feature_names=names,
         )
         files.append(model.to_bytes())
         for _ in range(4):
             model.step(OBSERVATIONS, rng.normal(size=(20, 2)).astype(np.float32))
         files.append(model.to_bytes())
+        files.append(version_2(model.to_bytes()))
+        files.append(join([Section("unknown", OPTIONAL, b"xyz"), *split(model.to_bytes())]))
     return files
 
 
@@ -116,11 +124,11 @@ def edit_digit(data: bytearray, rng: Rng) -> None:
 
 
 def edit_metadata(data: bytearray, rng: Rng) -> None:
-    """Another value somewhere in the metadata; the header's count follows."""
-    begin = data.find(b'{"')
+    """Another value somewhere in the metadata; the table of sections follows."""
     try:
-        plain = json.loads(data[begin:])
-    except ValueError:  # an earlier mutation was there
+        sections = {section.name: section for section in split(bytes(data))}
+        plain = json.loads(sections["metadata"].data)
+    except (ValueError, KeyError, struct.error):  # version 2, or an earlier mutation was there
         return
     if not isinstance(plain, dict):
         return
@@ -137,8 +145,9 @@ def edit_metadata(data: bytearray, rng: Rng) -> None:
         del at[key]
     else:
         at[key] = VALUES[rng.integers(0, len(VALUES))]
-    data[begin:] = json.dumps(plain).encode()
-    struct.pack_into("<Q", data, HEADER - 8, len(data) - begin)
+    text = json.dumps(plain).encode()
+    sections["metadata"] = sections["metadata"]._replace(data=text)
+    data[:] = join(list(sections.values()))[:-8]
 
 
 def truncate(data: bytearray, rng: Rng) -> None:
@@ -174,9 +183,7 @@ def mutated(files: list[bytes], rng: Rng, *, checksum: bool) -> bytes:
         if len(data) > HEADER:
             kinds[rng.integers(0, len(kinds))](data, rng)
         wanted -= 1
-    if checksum:
-        data += struct.pack("<Q", _core.checksum(bytes(data)))
-    return bytes(data)
+    return with_checksum(bytes(data)) if checksum else bytes(data)
 
 
 def use(model: BoostedTrees) -> None:
@@ -189,6 +196,7 @@ def use(model: BoostedTrees) -> None:
         raise AssertionError(f"prediction of shape {predicted.shape}")
     for tree in range(model.n_trees):
         model.tree_structure(tree)
+        model.tree_arrays(tree)
     if not np.array_equal(BoostedTrees.from_bytes(model.to_bytes()).predict(X), predicted):
         raise AssertionError("a loaded model does not survive a second round trip")
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import Floats, batch, empty, extend, grown
+from models import Floats, batch, empty, extend, grown, structure
 from scalar_predict import leaf_of, scalar_predict
 
 from rlshare.trees import BoostedTrees, Linear, TargetTrees
@@ -46,6 +46,30 @@ def test_keeping_every_tree_changes_only_roundings(grow_policy: str) -> None:
     before = model.predict(X)
     model.compact(X, 30, 30)
     np.testing.assert_allclose(model.predict(X), before, atol=1e-5)
+
+
+@both_growths
+def test_keeping_every_tree_of_categories_changes_only_roundings(grow_policy: str) -> None:
+    """Their numbers are no order: a test is for one of them."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 6, (300, 3)).astype(np.float32)
+    model = empty(grow_policy=grow_policy, categorical=[0, 2])
+    for k in range(30):
+        model.step(X, batch(300, seed=k)[1])
+    before = model.predict(X)
+    model.compact(X, 30, 30)
+    np.testing.assert_allclose(model.predict(X), before, atol=1e-6)
+
+
+@both_growths
+def test_draws_count_steps_not_trees(grow_policy: str) -> None:
+    settings = {"colsample": 0.4, "subsample": 0.6, "random_state": 5, "grow_policy": grow_policy}
+    twin, model = (grown(12, **settings) for _ in range(2))
+    model.compact(batch(100)[0], 10, 2)
+    for one in (twin, model):
+        extend(one, 4, seed=9)
+    for k in range(1, 5):
+        assert structure(model, model.n_trees - k) == structure(twin, twin.n_trees - k)
 
 
 @both_growths

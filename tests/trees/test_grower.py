@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import batch, empty, grown, leaves, structure
+from models import batch, empty, extend, grown, leaves, structure
 
-from rlshare.trees import BoostedTrees, TreeParams
+from rlshare.trees import BoostedTrees, Linear, TreeParams
 
 GROWTH = ["oblivious", "greedy"]
 SCORES = ["cosine", "l2"]
@@ -270,3 +270,31 @@ def test_caller_arrays_are_unchanged(grow_policy: str, score: str) -> None:
     model.predict(X)
     for array, copy in zip((X, G, weight), before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_a_greedy_node_is_split_though_nothing_is_gained() -> None:
+    """What b and c say together, neither says alone."""
+    X = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], np.float32)
+    xor = np.where(X[:, 1] == X[:, 2], 1.0, -1.0)
+    G = np.where(X[:, 0] == 1, 10.0, xor)[:, None]
+    model = empty(n_outputs=1, rate=1.0, grow_policy="greedy", max_depth=3)
+    model.step(X, G)
+    np.testing.assert_array_equal(model.predict(X), -G)
+
+
+@both_growths
+def test_a_rewound_step_has_never_been(grow_policy: str) -> None:
+    """Rates of every tree, draws and importances included."""
+    settings = {"subsample": 0.5, "colsample": 0.7, "random_state": 1, "grow_policy": grow_policy}
+    straight, model = (empty(rate=[Linear(0.5, 0.1, 8), 0.2], **settings) for _ in range(2))
+    for one in (straight, model):
+        extend(one, 3)
+    mark = model.mark()
+    extend(model, 4, seed=1)
+    model.rewind(mark)
+    assert model.to_bytes() == straight.to_bytes()
+    rates = model.learning_rates()
+    for one in (straight, model):
+        extend(one, 1, seed=2)
+    np.testing.assert_array_equal(model.tree_structure(3)["rates"], rates.astype(np.float32))
+    assert model.to_bytes() == straight.to_bytes()

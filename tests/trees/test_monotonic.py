@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import Floats, empty, grown
+from models import Floats, empty, grown, leaves, structure
 
 from rlshare.trees import BoostedTrees, TreeParams
 
@@ -94,6 +94,38 @@ def test_every_pair_of_leaves_of_a_tree(grow_policy: str, seed: int) -> None:
     F = model.predict(grid).reshape(*(len(v) for v in values), 3)
     for feature, output, sign in CONSTRAINTS:
         assert (sign * np.diff(F[..., output], axis=feature) >= 0).all()
+
+
+def test_two_sides_in_the_wrong_order_share_their_mean() -> None:
+    """By hand: 10, 10 and 7 under a rising constraint are 9, while the other node is free."""
+    X = np.array([[0, 0], [1, 0], [0, 1], [0, 1], [1, 1]], np.float32)
+    G = -np.array([[-5.0], [5.0], [10.0], [10.0], [7.0]])
+    model = empty(d=2, n_outputs=1, rate=1.0, max_depth=2, monotonic=[(0, 0, 1)])
+    model.step(X, G)
+    assert structure(model, 0) == [(1, 0.0), (0, 0.0)]
+    np.testing.assert_array_equal(leaves(model, 0)[:, 0], [-5, 5, 9, 9])
+
+
+def test_sides_in_order_are_parted_halfway_between_their_means() -> None:
+    """By hand: what lies beyond (2 + 8) / 2 in a side is moved to it."""
+    X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    G = -np.array([[-2.0], [6.0], [9.0], [7.0]])
+    model = empty(d=2, n_outputs=1, rate=1.0, max_depth=2, grow_policy="greedy")
+    bound = empty(
+        d=2, n_outputs=1, rate=1.0, max_depth=2, grow_policy="greedy", monotonic=[(0, 0, 1)]
+    )
+    for one in (model, bound):
+        one.step(X, G)
+    np.testing.assert_array_equal(model.predict(X), -G)
+    np.testing.assert_array_equal(bound.predict(X)[:, 0], [-2, 5, 9, 7])
+
+
+def test_a_side_without_weight_is_in_any_order() -> None:
+    X = np.array([[0.0], [1.0], [1.0]])
+    model = empty(d=1, n_outputs=1, rate=1.0, grow_policy="greedy", monotonic=[(0, 0, 1)])
+    model.step(X, np.full((3, 1), 3.0), sample_weight=[0, 1, 1])
+    assert structure(model, 0) == [(0, 0.0)]
+    np.testing.assert_array_equal(model.predict(X), np.full((3, 1), -3.0))
 
 
 @both_growths

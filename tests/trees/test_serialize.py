@@ -1,9 +1,11 @@
 """Copies, files and what becomes of damaged ones."""
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
+from model_files import (
+    COUNTS,
+    OPTIONAL,
+    REQUIRED,
+    Section,
+    join,
+    split,
+    version_2,
+    with_checksum,
+)
 from models import batch, empty, extend, grown
 
-from rlshare import _core
 from rlshare.trees import BoostedTrees, Linear, Table, TreeParams
 
 INVALID = r"^not a valid rlshare model file: "
@@ -168,10 +179,109 @@ def test_a_test_for_a_category_the_dictionary_lacks_is_refused(grow_policy: Any)
     params = TreeParams(categorical=[0], grow_policy=grow_policy)
     model = BoostedTrees(1, 1, params=params)
     model.step(np.array([["a"], ["b"]], dtype=object), np.array([[1.0], [2.0]]))
-    body = bytearray(model.to_bytes()[:-8].replace(b'["a", "b"]', b"[]        "))
-    body += _core.checksum(bytes(body)).to_bytes(8, "little")
+    body = model.to_bytes()[:-8].replace(b'["a", "b"]', b"[]        ")
     with pytest.raises(ValueError, match=INVALID):
-        BoostedTrees.from_bytes(bytes(body))
+        BoostedTrees.from_bytes(with_checksum(body))
+
+
+VERSIONS: dict[int, Callable[[bytes], bytes]] = {2: version_2, 3: lambda file: file}
+every_version = pytest.mark.parametrize("version", VERSIONS)
+
+
+@every_version
+@pytest.mark.parametrize("settings", [*SETTINGS, {"monotonic": [(0, 1, 1)]}])
+def test_both_versions_are_the_same_model(version: int, settings: dict[str, Any]) -> None:
+    model = grown(4, random_state=0, **{k: v for k, v in settings.items() if k != "random_state"})
+    file = VERSIONS[version](model.to_bytes())
+    assert file[8] == version
+    assert BoostedTrees.from_bytes(file).to_bytes() == model.to_bytes()
+
+
+@every_version
+def test_a_leaf_deeper_than_its_tree_is_refused(version: int) -> None:
+    """A prediction takes `depth` steps: it would stop at an inner node."""
+    model = grown(1, grow_policy="greedy", max_depth=3)
+    assert model.tree_arrays(0).depth == 3
+    forest, *others = split(model.to_bytes())
+    depth_at = COUNTS + 3 + 4 * 2 + 8 * 3 * 3  # flags, biases and importances come before it
+    assert forest.data[depth_at] == 3
+    data = forest.data[:depth_at] + b"\x01" + forest.data[depth_at + 1 :]
+    file = join([forest._replace(data=data), *others])
+    with pytest.raises(ValueError, match=INVALID + "a leaf is out of range"):
+        BoostedTrees.from_bytes(VERSIONS[version](file))
+
+
+def test_files_of_other_versions_are_refused() -> None:
+    body = grown(1).to_bytes()[:-8]
+    for version in (0, 1, 4, 2**32 - 1):
+        other = body[:8] + version.to_bytes(4, "little") + body[12:]
+        with pytest.raises(ValueError, match=rf"version is {version}, .* reads versions 2 and 3"):
+            BoostedTrees.from_bytes(with_checksum(other))
+
+
+class TestSections:
+    def test_a_file_has_those_that_are_documented(self) -> None:
+        assert [(s.name, s.flags) for s in split(grown(1).to_bytes())] == [
+            ("forest", REQUIRED),
+            ("metadata", REQUIRED),
+        ]
+
+    def test_an_unknown_optional_one_is_skipped(self) -> None:
+        file = grown(3).to_bytes()
+        for at in range(3):
+            sections = split(file)
+            sections.insert(at, Section("from_the_future", OPTIONAL, b"anything"))
+            assert BoostedTrees.from_bytes(join(sections)).to_bytes() == file
+
+    def test_an_unknown_required_one_is_named(self) -> None:
+        sections = [*split(grown(3).to_bytes()), Section("linear", REQUIRED, b"")]
+        with pytest.raises(ValueError, match=INVALID + "it needs the section linear"):
+            BoostedTrees.from_bytes(join(sections))
+
+    @pytest.mark.parametrize("name", ["forest", "metadata"])
+    def test_a_missing_one_is_named(self, name: str) -> None:
+        sections = [section for section in split(grown(3).to_bytes()) if section.name != name]
+        with pytest.raises(ValueError, match=INVALID + f"it lacks the section {name}"):
+            BoostedTrees.from_bytes(join(sections))
+
+    def test_a_second_one_of_a_name_is_refused(self) -> None:
+        sections = split(grown(3).to_bytes())
+        with pytest.raises(ValueError, match="two sections metadata"):
+            BoostedTrees.from_bytes(join([*sections, sections[-1]]))
+
+    @pytest.mark.parametrize("name", ["", "two words", "\x01"])
+    def test_names_are_words(self, name: str) -> None:
+        sections = [*split(grown(3).to_bytes()), Section(name, OPTIONAL, b"")]
+        with pytest.raises(ValueError, match="is no name"):
+            BoostedTrees.from_bytes(join(sections))
+
+
+NAMES = ["wind", "heat", "\u6e7f\u5ea6"]
+
+
+class TestFeatureNames:
+    @every_copy
+    def test_they_are_kept(self, how: str) -> None:
+        model = BoostedTrees(3, 2, feature_names=NAMES)
+        assert COPIES[how](model).feature_names == tuple(NAMES)
+        assert COPIES[how](grown(1)).feature_names is None
+
+    @pytest.mark.parametrize(
+        "names", [["a", "b"], ["a", "b", "a"], ["a", "b", ""], "abc", [1, 2, 3]]
+    )
+    def test_others_are_refused(self, names: Any) -> None:
+        with pytest.raises(ValueError, match="feature_names must be"):
+            BoostedTrees(3, 2, feature_names=names)
+        section = Section("feature_names", OPTIONAL, json.dumps(names).encode())
+        with pytest.raises(ValueError, match=INVALID + "feature_names must be"):
+            BoostedTrees.from_bytes(join([*split(grown(1).to_bytes()), section]))
+
+    def test_messages_use_them(self) -> None:
+        model = BoostedTrees(2, 1, TreeParams(categorical=[1]), feature_names=["size", "kind"])
+        with pytest.raises(ValueError, match=r"feature 1 \(kind\) holds 0\.5"):
+            model.predict([[1.0, 0.5]])
+        with pytest.raises(ValueError, match=r"feature 0 \(size\) holds 'big'"):
+            model.predict([["big", "a"]])
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -5,43 +5,8 @@ from typing import Any, ClassVar, Generic, Literal
 
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from rlshare.agents.recipes.schema.on_policy import (
-    Fraction,
-    K,
-    MoESettings,
-    Recipe,
-    Schedule,
-    Settings,
-    TreeSettings,
-)
-
-
-class GBTQFunctionKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTDQNPolicy``."""
-
-    tree: TreeSettings = TreeSettings()
-    value_lr: Schedule | None = None
-    max_value_grad_norm: float | None = None
-
-
-class GBTActorKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTTD3Policy``."""
-
-    tree: TreeSettings = TreeSettings()
-    policy_lr: Schedule | None = None
-    value_lr: Schedule | None = None
-    max_policy_grad_norm: float | None = None
-    max_value_grad_norm: float | None = None
-    critic: Literal["nn", "linear", "tanh", "quadratic"] | None = None
-    n_critics: PositiveInt | None = None
-    net_arch: list[int] | None = None
-
-
-class GBTStochasticActorKwargs(GBTActorKwargs):
-    """``policy_kwargs`` of ``rlshare.policies.GBTSACPolicy``."""
-
-    log_std_lr: Schedule | None = None
-    log_std_init: float | None = None
+from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Settings
+from rlshare.agents.recipes.schema.on_policy import MoESettings
 
 
 class QNetworkKwargs(Settings):
@@ -95,21 +60,6 @@ class ReplayRecipe(Recipe[K], Generic[K]):
         starts = self.default_learning_starts if given is None else given
         phases = ceil(self.n_timesteps / collected) - starts // collected
         return max(0, phases) * (collected if steps < 0 else steps)
-
-
-class AWRRecipe(ReplayRecipe[K], Generic[K]):
-    """Settings of ``rlshare.agents.AWR``."""
-
-    default_train_freq: ClassVar[int] = 2000
-    default_gradient_steps: ClassVar[int] = 150
-
-    gae_lambda: Fraction | None = None
-    beta: PositiveFloat | None = None
-    w_max: PositiveFloat | None = None
-    normalize_advantage: bool | None = None
-    ent_coef: float | None = None
-    vf_coef: float | None = None
-    max_grad_norm: float | None = None
 
 
 class _TemporalDifferenceRecipe(ReplayRecipe[K], Generic[K]):

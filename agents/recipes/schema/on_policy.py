@@ -1,92 +1,11 @@
-"""What a recipe may say: one pydantic model per (algorithm, policy), unknown keys refused.
-
-Every optional field left out keeps the default of Stable-Baselines3 or of the policy, so a
-recipe states only what differs. Values are plain data: nothing in a recipe is evaluated.
-"""
+"""Recipes of the algorithms that learn from rollouts, and of actor-critic policies."""
 
 from math import ceil
-from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+from typing import Generic, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import PositiveInt
 
-from rlshare.trees import TreeParams
-
-
-class Settings(BaseModel):
-    """Base of every section: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Linear(Settings):
-    """A value that falls (or rises) linearly over the run: ``{linear: [start, stop]}``."""
-
-    linear: tuple[float, float]
-
-
-def _number_or_linear(value: Any) -> Any:
-    plain_number = isinstance(value, (int, float, str)) and not isinstance(value, bool)
-    section = isinstance(value, dict) and set(value) == {"linear"}
-    if not (plain_number or section or isinstance(value, Linear)):
-        raise ValueError("must be a number or {linear: [start, stop]}")
-    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as a string
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError("must be a number or {linear: [start, stop]}") from None
-    return value
-
-
-Schedule = Annotated[float | Linear, BeforeValidator(_number_or_linear)]
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
-
-class Normalize(Settings):
-    """Running normalisation of what the environment returns (SB3's VecNormalize)."""
-
-    norm_obs: bool = False
-    norm_reward: bool = False
-    clip_obs: float = 10.0
-    clip_reward: float = 10.0
-
-
-class TreeSettings(Settings):
-    """Fields of ``rlshare.trees.TreeParams``."""
-
-    max_depth: int | None = None
-    grow_policy: Literal["oblivious", "greedy"] | None = None
-    score: Literal["cosine", "l2"] | None = None
-    candidates: Literal["quantile", "uniform"] | None = None
-    n_bins: int | None = None
-    bins: Literal["batch", "rollout"] | None = None
-    min_samples_leaf: int | None = None
-    l2_regularization: float | None = None
-    subsample: float | None = None
-    colsample: float | None = None
-    feature_weights: list[float] | None = None
-    categorical: list[int] | None = None
-    monotonic: list[tuple[int, int, int]] | None = None
-    random_state: int | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        TreeParams(**self.model_dump(exclude_none=True))
-        return self
-
-
-class GBTKwargs(Settings):
-    """``policy_kwargs`` of ``rlshare.policies.GBTPolicy``."""
-
-    tree: TreeSettings = TreeSettings()
-    policy_lr: Schedule | None = None
-    value_lr: Schedule | None = None
-    shared: bool | None = None
-    log_std_init: float | None = None
-    log_std_lr: Schedule | None = None
-    max_policy_grad_norm: float | None = None
-    max_value_grad_norm: float | None = None
-    tree_budget: int | None = None
-    compaction_max_kl: float | None = None
+from rlshare.agents.recipes.schema.base import Fraction, K, Recipe, Schedule, Settings
 
 
 class MoESettings(Settings):
@@ -127,39 +46,6 @@ class MLPKwargs(Settings):
     log_std_init: float | None = None
 
 
-K = TypeVar("K", bound=Settings)
-
-
-class Recipe(Settings, Generic[K]):
-    """Settings of a run that every algorithm knows."""
-
-    n_timesteps: PositiveInt = 1_000_000
-    n_envs: PositiveInt = 1
-    env_kwargs: dict[str, Any] = {}
-    normalize: Normalize = Normalize()
-    policy_kwargs: K
-
-    learning_rate: Schedule | None = None
-    gamma: Fraction | None = None
-
-    def algorithm_settings(self) -> dict[str, Any]:
-        """Return what is passed to the algorithm's constructor, schedules still as data."""
-        own = {"n_timesteps", "n_envs", "env_kwargs", "normalize", "policy_kwargs"}
-        return {
-            k: v
-            for k in type(self).model_fields
-            if k not in own and (v := getattr(self, k)) is not None
-        }
-
-    def optimizer_steps(self) -> int:
-        """Return the number of optimizer steps of a whole run, each of which grows a tree."""
-        raise NotImplementedError
-
-    def to_data(self) -> dict[str, Any]:
-        """Return the recipe as plain data, readable again by ``parse_recipe``."""
-        return self.model_dump(mode="json", exclude_none=True)
-
-
 class OnPolicyRecipe(Recipe[K], Generic[K]):
     """Settings that PPO and A2C share."""
 
@@ -176,8 +62,8 @@ class PPORecipe(OnPolicyRecipe[K], Generic[K]):
 
     batch_size: PositiveInt | None = None
     n_epochs: PositiveInt | None = None
-    clip_range: Schedule | None = None
-    clip_range_vf: Schedule | None = None
+    clip_range: Schedule = None
+    clip_range_vf: Schedule = None
     target_kl: float | None = None
 
     def optimizer_steps(self) -> int:

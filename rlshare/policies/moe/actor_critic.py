@@ -1,36 +1,28 @@
-"""Mixtures of experts as policies of Stable-Baselines3's algorithms."""
+"""Mixtures of experts as policies of Stable-Baselines3's on-policy algorithms."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import make_proba_distribution
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.preprocessing import preprocess_obs
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, MlpExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
-from stable_baselines3.dqn.policies import DQNPolicy
-from stable_baselines3.sac.policies import SACPolicy
-from stable_baselines3.td3.policies import TD3Policy
 from torch import Tensor, nn
 
-from rlshare.policies.moe.extractor import MoEExtractor
-
-_OWNED = ("features_extractor_class", "features_extractor_kwargs", "share_features_extractor")
-
-
-class _ScaledGradient(torch.autograd.Function):
-    """x, whose gradient is multiplied by a constant."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
-        ctx.scale = scale
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, d_x: Tensor) -> tuple[Tensor, None]:
-        return ctx.scale * d_x, None
+from rlshare import checks
+from rlshare.policies.moe.base import (
+    ExpertPolicy,
+    NetArch,
+    checked_arch,
+    shared_extractor,
+    with_fused_adam,
+    without_graph,
+)
+from rlshare.policies.moe.encoders import check_spaces
+from rlshare.policies.moe.extractor import expert_layers, extractor_inputs
+from rlshare.policies.moe.optimizer import ValueRate, scaled_gradient
+from rlshare.policies.moe.routes import KeptRoutes
 
 
 class _Heads(MlpExtractor):
@@ -41,80 +33,16 @@ class _Heads(MlpExtractor):
         self.value_scale = value_scale
 
     def forward_critic(self, features: Tensor) -> Tensor:
-        scaled = _ScaledGradient.apply(features, self.value_scale)  # type: ignore[no-untyped-call]
-        latent: Tensor = super().forward_critic(scaled)
-        return latent
+        return super().forward_critic(scaled_gradient(features, self.value_scale))
 
 
-def _scale_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    for group in optimizer.param_groups:
-        group["unscaled_lr"] = group["lr"]
-        group["lr"] = group["lr"] * group["lr_scale"]
-
-
-def _restore_rates(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = group.pop("unscaled_lr")
-
-
-class _Experts:
-    """What the policies share: their features come from a MoEExtractor."""
-
-    _base = "flat"
-
-    def _features(self, moe: Mapping[str, Any] | None, shared: bool | None) -> dict[str, Any]:
-        """Return the arguments of SB3's policy; ``shared`` is None where it has one network."""
-        arguments: dict[str, Any] = {
-            "features_extractor_class": MoEExtractor,
-            "features_extractor_kwargs": {"moe": dict(moe or {}), "base": self._base},
-        }
-        if shared is not None:
-            arguments["share_features_extractor"] = shared
-        return arguments
-
-    def _with_fused_adam(self, kwargs: dict[str, Any], **options: Any) -> dict[str, Any]:
-        """Let Adam, where nothing else is asked for, take all parameters in one pass.
-
-        A mixture has many that each batch hardly uses, and passes over them would cost as much as
-        its active experts.
-        """
-        adam = kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam
-        if adam and kwargs.get("optimizer_kwargs") is None:
-            kwargs["optimizer_kwargs"] = {**options, "fused": True}
-        return kwargs
-
-
-def extractor_inputs(policy: BasePolicy, obs: Any) -> Any:
-    """Return observations, arrays or tensors with a row each, as the extractors take them."""
-    tensors = (
-        {key: torch.as_tensor(part, device=policy.device) for key, part in obs.items()}
-        if isinstance(obs, dict)
-        else torch.as_tensor(obs, device=policy.device)
-    )
-    space = policy.observation_space
-    return preprocess_obs(tensors, space, normalize_images=policy.normalize_images)
-
-
-def expert_layers(policy: BasePolicy) -> Iterator[tuple[str, MoEExtractor]]:
-    """Yield the names and extractors of a policy that learn, without those of target networks.
-
-    The names are "shared", or "pi" and "vf", "actor" and "critic", "q_net".
-    """
-    seen: set[int] = set()
-    for path, module in policy.named_modules():
-        if not isinstance(module, MoEExtractor) or id(module) in seen or "target" in path:
-            continue
-        seen.add(id(module))
-        name = path.removesuffix("features_extractor").strip("._")
-        separate = getattr(policy, "vf_features_extractor", module) is not module
-        yield name or ("pi" if separate else "shared"), module
-
-
-class MoEPolicy(_Experts, ActorCriticPolicy):
+class MoEPolicy(ExpertPolicy, ActorCriticPolicy):
     """Actor and critic on a mixture of experts, for stock PPO and A2C.
 
-    Observations go through one layer to the experts (:class:`rlshare.moe.MoELayer`) and from there
-    to the heads. The balance loss of the routing is learnt in the algorithm's own backward pass.
+    Observations go through an encoder and one layer to the experts (:class:`rlshare.moe.MoELayer`)
+    and from there to the heads. Images go through SB3's NatureCNN, see
+    :func:`rlshare.policies.moe.encoders.encoder_class`. The balance loss of the routing is learnt
+    in the algorithm's own backward pass.
 
     Args:
         observation_space: of the environment: Box, Discrete, MultiDiscrete, MultiBinary or Dict.
@@ -122,14 +50,16 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
         lr_schedule: learning rate of the algorithm over the remaining progress, 1 to 0.
         moe: fields of :class:`rlshare.moe.MoELayer` without ``d``, and ``width``; see
             :func:`rlshare.policies.moe.extractor.moe_options`.
-        shared: one mixture for actor and critic, or one for each.
+        shared: one mixture for actor and critic, the default, or one for each; SB3's
+            ``share_features_extractor``.
         value_lr_scale: rate of the critic, a multiple of the algorithm's: of its own parameters,
             and of its gradient where it enters shared experts.
         store_routes: keep the experts of each row of a rollout during PPO's epochs, as selected
             before the first; needs ``rollout_buffer_class=TreeRolloutBuffer``
             (``DictTreeRolloutBuffer`` for Dict observations), whose samples know their rows.
         net_arch: hidden layers of the heads, as SB3's; none by default.
-        **kwargs: further arguments of SB3's ActorCriticPolicy.
+        **kwargs: further arguments of SB3's ActorCriticPolicy; a ``features_extractor_class`` takes
+            the encoder's place.
 
     Raises:
         ValueError: for an option that breaks its rule; the message states both.
@@ -141,26 +71,26 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         moe: Mapping[str, Any] | None = None,
-        shared: bool = True,
+        shared: bool | None = None,
         value_lr_scale: float = 1.0,
         store_routes: bool = False,
-        net_arch: list[int] | dict[str, list[int]] | None = None,
+        net_arch: NetArch = None,
         **kwargs: Any,
     ) -> None:
-        if not 0 < value_lr_scale < float("inf"):
-            raise ValueError(f"value_lr_scale must be finite and > 0, got {value_lr_scale}")
-        self._value_lr_scale, self._store_routes = value_lr_scale, store_routes
+        check_spaces(observation_space, action_space)
+        self._value_lr_scale = checks.positive("value_lr_scale", value_lr_scale)
+        self._store_routes = bool(store_routes)
+        share = shared_extractor(kwargs, shared, default=True)
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            net_arch=net_arch or [],
-            **self._features(moe, shared),
-            **self._with_fused_adam(kwargs, eps=1e-5),  # SB3's epsilon for actor and critic
+            net_arch=checked_arch(net_arch, ("pi", "vf"), []),
+            share_features_extractor=share,
+            **self._features(moe, kwargs),
+            **with_fused_adam(kwargs, eps=1e-5),  # SB3's epsilon for actor and critic
         )
-        self.moe = dict(moe or {})
-        self._rollout: Any = None  # whose routes are kept
-        self._routes: dict[str, Tensor] = {}
+        self._routes = KeptRoutes()
 
     def _build_mlp_extractor(self) -> None:
         scale = self._value_lr_scale if self.share_features_extractor else 1.0
@@ -174,24 +104,16 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        if self._value_lr_scale == 1.0:
-            return
         critic: list[nn.Module] = [self.value_net, self.mlp_extractor.value_net]
         if not self.share_features_extractor:
             critic.append(self.vf_features_extractor)
-        own = {id(p) for module in critic for p in module.parameters()}
-        groups = [
-            {"params": [p for p in self.parameters() if (id(p) in own) is value], "lr_scale": scale}
-            for value, scale in ((False, 1.0), (True, self._value_lr_scale))
-        ]
+        self._value_rate = ValueRate(self._value_lr_scale, self, critic)
         self.optimizer = self.optimizer_class(
-            groups,
+            self._value_rate.groups(self),
             lr=lr_schedule(1),
             **self.optimizer_kwargs,  # type: ignore[call-arg]
         )
-        # SB3 sets the same rate for all groups before every training.
-        self.optimizer.register_step_pre_hook(_scale_rates)
-        self.optimizer.register_step_post_hook(_restore_rates)
+        self._value_rate.hook(self.optimizer)
 
     def extract_features(  # type: ignore[override]
         self, obs: PyTorchObs, features_extractor: BaseFeaturesExtractor | None = None
@@ -203,20 +125,12 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
                 obs, features_extractor
             )
             return found
-        self._hold(obs.rollout)  # type: ignore[union-attr]
+        self._routes.keep(self, obs.rollout)  # type: ignore[union-attr]
         inputs = extractor_inputs(self, obs)
         features = [
             extractor(inputs, self._routes[name][rows]) for name, extractor in expert_layers(self)
         ]
         return features[0] if self.share_features_extractor else (features[0], features[1])
-
-    def _hold(self, rollout: Any) -> None:
-        """Select the experts of all rows of a rollout that is new, before it is learnt from."""
-        if rollout is self._rollout:
-            return
-        inputs = extractor_inputs(self, rollout)
-        self._routes = {name: layer.select(inputs) for name, layer in expert_layers(self)}
-        self._rollout = rollout
 
     def evaluate_actions(
         self, obs: PyTorchObs, actions: Tensor
@@ -242,109 +156,20 @@ class MoEPolicy(_Experts, ActorCriticPolicy):
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        # the last distribution may hang on a graph, which torch neither copies nor pickles
         fresh = make_proba_distribution(self.action_space, self.use_sde, self.dist_kwargs)
-        return {**self.__dict__, "action_dist": fresh, "_rollout": None, "_routes": {}}
+        return {**self.__dict__, "action_dist": without_graph(self.action_dist, fresh)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._value_rate.hook(self.optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters()
-        for name in _OWNED:
-            data.pop(name, None)
         return {
-            **data,
-            "moe": self.moe,
+            **super()._get_constructor_parameters(),
             "shared": self.share_features_extractor,
             "value_lr_scale": self._value_lr_scale,
             "store_routes": self._store_routes,
         }
 
 
-class MoECnnPolicy(MoEPolicy):
-    """:class:`MoEPolicy` for images: they go through SB3's NatureCNN first."""
-
-    _base = "cnn"
-
-
-class _OffPolicy(_Experts):
-    """Constructor and its parameters for the policies of off-policy algorithms."""
-
-    _default_arch: tuple[int, ...]
-    _has_critic = True
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        moe: Mapping[str, Any] | None = None,
-        net_arch: list[int] | dict[str, list[int]] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.moe = dict(moe or {})
-        shared = kwargs.pop("shared", False) if self._has_critic else None
-        super().__init__(  # type: ignore[call-arg]
-            observation_space,
-            action_space,
-            lr_schedule,
-            net_arch=list(self._default_arch) if net_arch is None else net_arch,
-            **self._features(moe, shared),
-            **self._with_fused_adam(kwargs),
-        )
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        data: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
-        shared = data.pop("share_features_extractor", False)
-        for name in _OWNED[:2]:
-            data.pop(name, None)
-        return {**data, "moe": self.moe, **({"shared": shared} if self._has_critic else {})}
-
-
-class MoESACPolicy(_OffPolicy, SACPolicy):
-    """Actor and critics of stock SAC on mixtures of experts.
-
-    Args:
-        observation_space: of the environment.
-        action_space: of the environment, a Box.
-        lr_schedule: learning rate of the algorithm.
-        moe: as of :class:`MoEPolicy`.
-        net_arch: hidden layers behind the experts, [256] by default; the critics' take the action.
-        **kwargs: ``shared``, whether the critics use the actor's experts, which then only the
-            actor trains (SB3's ``share_features_extractor``), False by default; and further
-            arguments of SB3's policy.
-    """
-
-    _default_arch = (256,)
-
-
-class MoETD3Policy(_OffPolicy, TD3Policy):
-    """Actor and critics of stock TD3 on mixtures of experts; arguments as :class:`MoESACPolicy`."""
-
-    _default_arch = (256,)
-
-
-class MoEDQNPolicy(_OffPolicy, DQNPolicy):
-    """The Q-network of stock DQN on a mixture of experts.
-
-    Arguments as :class:`MoESACPolicy` without ``shared``; ``net_arch`` is [] by default.
-    """
-
-    _default_arch = ()
-    _has_critic = False
-
-
-class MoECnnSACPolicy(MoESACPolicy):
-    """:class:`MoESACPolicy` for images: they go through SB3's NatureCNN first."""
-
-    _base = "cnn"
-
-
-class MoECnnTD3Policy(MoETD3Policy):
-    """:class:`MoETD3Policy` for images: they go through SB3's NatureCNN first."""
-
-    _base = "cnn"
-
-
-class MoECnnDQNPolicy(MoEDQNPolicy):
-    """:class:`MoEDQNPolicy` for images: they go through SB3's NatureCNN first."""
-
-    _base = "cnn"
+MoECnnPolicy = MoEPolicy

@@ -14,13 +14,18 @@ from torch import Tensor
 
 from rlshare.moe import Telemetry
 from rlshare.moe.telemetry import DEAD_SHARE
-from rlshare.policies.moe.actor_critic import expert_layers, extractor_inputs
-from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.extractor import (
+    MoEExtractor,
+    expert_layers,
+    extractor_inputs,
+    select_experts,
+)
 
 _TEXT_FORMATS = ("stdout", "log", "json", "csv")  # which cannot hold a histogram
 _ROWS_PER_REPORT = 2048
 _DRIFT_ROWS = 512
 _FIGURE_ROWS = 2048
+_FIGURE_BYTES = 16 << 20  # that the observations of a picture may take, each of its two halves
 
 
 class MoECallback(BaseCallback):
@@ -63,8 +68,8 @@ class MoECallback(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         if isinstance(self.model, OnPolicyAlgorithm) and self._layers:
-            inputs = self._rows_of_rollout(self.model)
-            self._before = inputs, self._select(inputs)
+            rows = self._rows_of_rollout(self.model)
+            self._before = rows, select_experts(self.model.policy, rows)
 
     def _on_rollout_start(self) -> None:
         self._report()
@@ -83,8 +88,8 @@ class MoECallback(BaseCallback):
             self.logger.record(f"moe/{name}/load_frac", report.load, exclude=_TEXT_FORMATS)
             self.logger.record(f"moe/{name}/gate_mean", report.gate_mean, exclude=_TEXT_FORMATS)
         if self._before is not None:
-            inputs, before = self._before
-            for name, now in self._select(inputs).items():
+            rows, before = self._before
+            for name, now in select_experts(self.model.policy, rows).items():
                 kept = (now[:, :, None] == before[name][:, None, :]).any(2).float().mean()
                 self.logger.record(f"moe/{name}/router_drift", 1 - float(kept))
             self._before = None
@@ -95,58 +100,71 @@ class MoECallback(BaseCallback):
     def _draw(self, steps: "RecentSteps") -> None:
         from rlshare.policies.moe.figures import draw_routing, task_names, use_by_task
 
-        policy = self.model.policy
-        rows, episode = (extractor_inputs(policy, s) for s in (steps.recent(), steps.episode()))
+        policy, rows = self.model.policy, steps.recent()
+        selected, of_episode = (select_experts(policy, r) for r in (rows, steps.episode()))
         for name, extractor in self._layers.items():
             n_tasks, n_experts = max(1, extractor.n_tasks), extractor.experts.n_experts
-            tasks = extractor.task(rows)
-            selected = extractor.select(rows).cpu().numpy()
-            of = (
-                np.zeros(len(selected), np.int64)
-                if tasks is None
-                else tasks.argmax(1).cpu().numpy()
-            )
             figure = draw_routing(
-                use_by_task(selected, of, n_tasks, n_experts),
-                extractor.select(episode).cpu().numpy(),
+                use_by_task(
+                    selected[name].cpu().numpy(),
+                    _tasks(policy, extractor, rows),
+                    n_tasks,
+                    n_experts,
+                ),
+                of_episode[name].cpu().numpy(),
                 steps.rewards(),
                 task_names(self.training_env, extractor.n_tasks),
             )
             key = f"moe/{name}/routing"
             self.logger.record(key, Figure(figure, close=False), exclude=_TEXT_FORMATS)
 
-    def _select(self, inputs: Any) -> dict[str, Tensor]:
-        return {name: layer.select(inputs) for name, layer in self._layers.items()}
-
     def _rows_of_rollout(self, model: OnPolicyAlgorithm) -> Any:
-        """The last observations of a rollout, preprocessed."""
+        """A copy of the last observations of a rollout."""
         stored = model.rollout_buffer.observations
 
         def last(array: Any) -> Any:
-            return array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:]
+            return array.reshape(-1, *array.shape[2:])[-_DRIFT_ROWS:].copy()
 
-        rows = {k: last(v) for k, v in stored.items()} if isinstance(stored, dict) else last(stored)
-        return extractor_inputs(model.policy, rows)
+        return {k: last(v) for k, v in stored.items()} if isinstance(stored, dict) else last(stored)
+
+
+def _tasks(policy: BasePolicy, extractor: MoEExtractor, rows: Any) -> NDArray[np.int64]:
+    """The index of each row's task, 0 without tasks."""
+    if not extractor.n_tasks:
+        return np.zeros(_n_rows(rows), np.int64)
+    tasks = extractor.task(extractor_inputs(policy, rows))
+    assert tasks is not None
+    return tasks.argmax(1).cpu().numpy()
 
 
 class RecentSteps:
     """The last observations of all environments, and the last whole episode of the first one.
 
-    Until that has ended, the episode is the one under way.
+    Until that has ended, the episode is the one under way. Of both as many steps are kept as fit
+    into memory that is bounded: of large observations, and of a long episode, every second, every
+    fourth ... step, whose rewards are summed.
+
+    Args:
+        n_envs: environments.
+        n_bytes: that the observations of each of both may take.
     """
 
-    def __init__(self, n_envs: int) -> None:
-        self._recent: deque[Any] = deque(maxlen=max(1, _FIGURE_ROWS // n_envs))
-        self._running: list[tuple[Any, float]] = []
-        self._whole: list[tuple[Any, float]] = []
+    def __init__(self, n_envs: int, n_bytes: int = _FIGURE_BYTES) -> None:
+        self._n_envs, self._n_bytes = n_envs, n_bytes
+        self._recent: deque[Any] = deque()
+        self._running = _Episode()
+        self._whole: _Episode | None = None
 
     def add(self, obs: Any, rewards: Any, dones: Any) -> None:
         """Add a step: the observations acted on, and what followed."""
-        self._recent.append(obs)
-        first = {k: v[:1] for k, v in obs.items()} if isinstance(obs, dict) else obs[:1]
-        self._running.append((first, float(rewards[0])))
-        if dones[0] or len(self._running) == _FIGURE_ROWS:
-            self._whole, self._running = self._running, []
+        size = max(1, _n_bytes(obs) // self._n_envs)  # of a row
+        rows = max(1, min(_FIGURE_ROWS, self._n_bytes // size))
+        self._recent.append(_first(obs, rows))
+        while len(self._recent) > max(1, rows // self._n_envs):
+            self._recent.popleft()
+        self._running.add(_first(obs, 1), float(rewards[0]), rows)
+        if dones[0]:
+            self._whole, self._running = self._running, _Episode()
 
     def recent(self) -> Any:
         """Return the rows of all environments."""
@@ -154,11 +172,44 @@ class RecentSteps:
 
     def episode(self) -> Any:
         """Return the rows of the episode."""
-        return _concatenated([obs for obs, _ in self._whole or self._running])
+        return _concatenated((self._whole or self._running).rows)
 
     def rewards(self) -> NDArray[np.float64]:
-        """Return the rewards of the episode."""
-        return np.array([reward for _, reward in self._whole or self._running])
+        """Return the rewards of the episode, each of the steps since the row before."""
+        return np.array((self._whole or self._running).rewards)
+
+
+class _Episode:
+    """The steps of an episode, every second of them left out whenever they are too many."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+        self.rewards: list[float] = []
+        self._every, self._n = 1, 0
+
+    def add(self, obs: Any, reward: float, most: int) -> None:
+        if self._n % self._every == 0:
+            self.rows.append(obs)
+            self.rewards.append(0.0)
+        self.rewards[-1] += reward
+        self._n += 1
+        if len(self.rows) > most:
+            self.rows = self.rows[::2]
+            self.rewards = [sum(self.rewards[i : i + 2]) for i in range(0, len(self.rewards), 2)]
+            self._every *= 2
+
+
+def _n_bytes(obs: Any) -> int:
+    return sum(v.nbytes for v in obs.values()) if isinstance(obs, dict) else int(obs.nbytes)
+
+
+def _n_rows(obs: Any) -> int:
+    return len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
+
+
+def _first(obs: Any, n: int) -> Any:
+    """A copy of the first rows, for a view would keep all."""
+    return {k: v[:n].copy() for k, v in obs.items()} if isinstance(obs, dict) else obs[:n].copy()
 
 
 def _concatenated(batches: list[Any]) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from rlshare.moe import MoELayer, reference
+from rlshare.moe import MoELayer
 from rlshare.policies.moe.actor_critic import MoEPolicy
 from rlshare.policies.moe.extractor import moe_options
 from rlshare.policies.moe.surgery import body, extractors, rebuilt
@@ -32,9 +32,7 @@ def matched_mlp(moe: Mapping[str, Any] | None = None) -> dict[str, dict[str, Any
         options["width"], **{key: value for key, value in options.items() if key != "width"}
     )
     width, hidden = layer.d, layer.hidden
-    active = 1 if layer.gate == "merge" else layer.top_k
-    routed = 0 if layer.gate == "merge" else layer.router_weight.numel()
-    flops = active * hidden + layer.n_shared * hidden + routed / (2 * width)
+    flops = layer.n_products / (2 * width) + layer.n_shared * hidden
     n_parameters = sum(p.numel() for p in layer.parameters() if p.requires_grad)
     parameters = (n_parameters - width) / (2 * width + 1)
     dense = {**body(options), **_ONE_EXPERT}
@@ -72,25 +70,15 @@ def slice_task_policy(policy: MoEPolicy, task: int) -> MoEPolicy:
     return sliced
 
 
+@torch.no_grad()
 def _dense_of_task(layer: MoELayer, task: int) -> tuple[torch.Tensor, ...]:
-    """Return (w1 [d, H], b1 [H], w2 [H, d], b2 [d]) of the network that a task's rows take."""
-    with torch.no_grad():
-        logits = layer.router_weight[:, task]
-        weights = (layer.w1, layer.b1, layer.w2, layer.b2)
-        if layer.gate == "merge":
-            shares = torch.softmax(logits, 0)
-            parts = [tuple(torch.tensordot(shares, w, 1) for w in weights)]
-        else:
-            routes = reference.route(layer.rules, logits[None], layer.selection_bias)
-            parts = [
-                (layer.w1[e], layer.b1[e], g * layer.w2[e], g * layer.b2[e])
-                for e, g in zip(routes.experts[0], routes.gates[0], strict=True)
-            ]
-        if layer.n_shared:
-            first, last = layer.shared[0], layer.shared[2]
-            parts.append((first.weight.T, first.bias, last.weight.T, last.bias))
-        w1, b1, w2, b2 = zip(*parts, strict=True)
-        return torch.cat(w1, 1), torch.cat(b1), torch.cat(w2), torch.stack(b2).sum(0)
+    """Return (w1 [d, H], b1 [H], w2 [H, d], b2 [d]) of what a task's rows take, the shared too."""
+    parts: list[tuple[torch.Tensor, ...]] = [layer.network_of_task(task)]
+    if layer.n_shared:
+        first, last = layer.shared[0], layer.shared[2]
+        parts.append((first.weight.T, first.bias, last.weight.T, last.bias))
+    w1, b1, w2, b2 = zip(*parts, strict=True)
+    return torch.cat(w1, 1), torch.cat(b1), torch.cat(w2), torch.stack(b2).sum(0)
 
 
 def _fill(layer: MoELayer, weights: tuple[torch.Tensor, ...]) -> None:

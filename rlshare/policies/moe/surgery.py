@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from rlshare.moe import MoELayer
-from rlshare.policies.moe.actor_critic import MoEPolicy, extractor_inputs
-from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.actor_critic import MoEPolicy
+from rlshare.policies.moe.extractor import MoEExtractor, extractor_inputs
 
 _WEIGHTS = ("w1", "b1", "w2", "b2")
 _ROUTING = ("n_experts", "top_k", "gate", "router", "balance", "balance_coef", "z_coef")

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
 
-from rlshare.runs.callbacks.training import Clock
+from rlshare.runs.callbacks.clock import Clock
 
 _LINES = 10
 _SECONDS_BETWEEN_LINES = 30.0

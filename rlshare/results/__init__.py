@@ -1,0 +1,1 @@
+"""What runs came to: episodes, curves, intervals. Needs numpy alone."""
