@@ -35,6 +35,15 @@ from rlshare.checks import plain
 from rlshare.policies import GBTPolicy, MoECnnPolicy, MoEPolicy
 
 _CHUNK = 4096  # rows whose values are computed at once
+# Of trees with continuous actions, where ``policy_kwargs`` say nothing else. A sample's step on a
+# mean is policy_lr * weight * distance / variance, weights go up to w_max, and the policy's own
+# defaults would overshoot fifty times further with every tree.
+_CONTINUOUS_TREES = {
+    "policy_lr": 0.01,
+    "value_lr": 0.05,
+    "log_std_init": 0.0,
+    "max_policy_grad_norm": 10.0,
+}
 
 
 class AWR(OffPolicyAlgorithm):
@@ -68,7 +77,8 @@ class AWR(OffPolicyAlgorithm):
         max_grad_norm: norm to which the gradient of torch parameters is clipped.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the logs.
-        policy_kwargs: arguments of the policy.
+        policy_kwargs: arguments of the policy. Trees with Box actions have other defaults here:
+            policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
         verbose: 0 silent, 1 info, 2 debug.
         seed: of all random generators.
         device: of torch.
@@ -147,6 +157,9 @@ class AWR(OffPolicyAlgorithm):
         self.max_grad_norm = plain(max_grad_norm)
         if _init_setup_model:
             self._check()
+            is_tree_policy = issubclass(self.policy_class, GBTPolicy)
+            if is_tree_policy and isinstance(self.action_space, spaces.Box):
+                self.policy_kwargs = {**_CONTINUOUS_TREES, **self.policy_kwargs}
             self._setup_model()
 
     def _check(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from contextual_bandit import ContextualBandit
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -151,6 +152,32 @@ def test_the_trained_trees_are_bit_identical_without_kept_margins(budget: int | 
     assert found[0] == found[1]
     n_steps = 4000 // 200 * 10
     assert (model.policy.n_trees < n_steps) == (budget is not None)
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [
+        ("GBTPolicy", None),
+        ("GBTPolicy", {"shared": False}),
+        ("MoEPolicy", None),
+        ("MlpPolicy", None),
+    ],
+)
+def test_continuous_actions_do_not_diverge_by_default(policy: str, options: Any) -> None:
+    model = AWR(
+        policy, "Pendulum-v1", seed=0, train_freq=200, gradient_steps=30, device="cpu",
+        policy_kwargs=options,
+    ).learn(400)  # fmt: skip
+    obs, _ = model.policy.obs_to_tensor(pendulums())
+    with torch.no_grad():
+        mean = model.policy.get_distribution(obs).distribution.mean
+    assert mean.abs().max() < 20  # torques are within 2
+    assert model.policy.log_std.abs().max() < 5
+
+
+def pendulums() -> Any:
+    angles = np.linspace(-np.pi, np.pi, 64)
+    return np.stack([np.cos(angles), np.sin(angles), 2 * angles], axis=1).astype(np.float32)
 
 
 def test_separate_trees_learn_the_value_before_the_policy() -> None:

@@ -28,7 +28,7 @@ ALGORITHMS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 
 
 def warm_up(remaining: float) -> float:
-    return 3e-4 * min(1.0, (1.0 - remaining) / 0.5)
+    return 3e-4 * (1.0 - remaining)
 
 
 def to_below_zero(remaining: float) -> float:
@@ -54,8 +54,9 @@ def rates(model: Any) -> list[float]:
 def test_a_warm_up_from_zero_comes_to_the_trees_own_rates(name: str) -> None:
     used = rates(make(name, warm_up).learn(128))
     assert used == sorted(used)
-    assert 0 <= used[0] < 0.75
-    assert used[-1] == pytest.approx(1.0)
+    assert 0 <= used[0] < 0.6
+    assert used[-1] > 0.7
+    assert max(used) < 1.001
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)

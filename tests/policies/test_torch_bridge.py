@@ -331,3 +331,51 @@ def test_a_damaged_state_is_a_runtime_error_and_changes_nothing() -> None:
     ):
         module.load_state_dict(other.state_dict())
     assert grown(module) == before
+
+
+def test_a_schedule_beside_the_trees_goes_by_steps_and_not_by_trees() -> None:
+    """A compaction leaves fewer trees than there were steps."""
+    module = ensemble()
+    weight = torch.nn.Parameter(torch.zeros(1))
+    asked: list[int] = []
+
+    def rate(t: int) -> float:
+        asked.append(t)
+        return 0.1
+
+    optimizer = BoostingOptimizer([module], torch.optim.SGD([weight], lr=1.0), torch_lr=rate)
+    for k in range(8):
+        squared_error(module).backward()
+        optimizer.step()
+        if k == 5:
+            assert module.trees.compact(X, 6, 2)
+    assert asked == list(range(8))
+    assert module.trees.n_trees == 4
+
+
+def test_a_gradient_that_comes_twice_is_one_pass() -> None:
+    """Torch adds the gradients of one output up; the pass must not be fitted on twice."""
+    module, reference = ensemble(), ensemble()
+    loss = squared_error(module)
+    loss.backward(retain_graph=True)
+    loss.backward()
+    BoostingOptimizer([module]).step()
+    (2 * squared_error(reference)).backward()
+    BoostingOptimizer([reference]).step()
+    assert grown(module) == grown(reference)
+
+
+def test_passes_are_joined_in_the_order_they_were_made() -> None:
+    """Sums in another order have other last bits."""
+    module, reference = ensemble(), ensemble()
+    halves = [((module(X[part]) - Y[part]) ** 2).mean() for part in (slice(0, 20), slice(20, 64))]
+    for half in reversed(halves):
+        half.backward()
+    source, _, grads = module.batch("sum") or (X, None, X)
+    np.testing.assert_array_equal(source, X)
+    expected = [
+        ((reference(X[part]) - Y[part]) ** 2).mean() for part in (slice(0, 20), slice(20, 64))
+    ]
+    for half in expected:
+        half.backward()
+    np.testing.assert_array_equal(grads, (reference.batch("sum") or (X, None, X))[2])
