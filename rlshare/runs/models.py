@@ -128,8 +128,9 @@ def _takes_images(space: spaces.Space[Any], kwargs: dict[str, Any]) -> bool:
 
     SB3 moves the channels of bytes to the front, but not those of floats.
     """
-    is_box = isinstance(space, spaces.Box) and len(space.shape) == 3
-    if not is_box or sorted(space.shape)[1] < _SMALLEST_IMAGE:
+    if not isinstance(space, spaces.Box) or len(space.shape) != 3:
+        return False
+    if sorted(space.shape)[1] < _SMALLEST_IMAGE:
         return False
     if is_image_space(space):
         return True

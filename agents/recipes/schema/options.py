@@ -50,5 +50,5 @@ def section_of(
         else:
             found[key] = (_Rate if key.endswith("_lr") else Any, None)
     made = create_model(constructor.__name__, __base__=Options, __module__=__name__, **found)
-    made.constructor = staticmethod(constructor)  # type: ignore[assignment]
+    made.constructor = staticmethod(constructor)
     return cast("type[Settings]", made)
