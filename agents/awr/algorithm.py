@@ -148,13 +148,13 @@ class AWR(OffPolicyAlgorithm):
                 spaces.MultiBinary,
             ),
         )
-        self.gae_lambda = plain(gae_lambda)
-        self.beta = plain(beta)
-        self.w_max = plain(w_max)
-        self.normalize_advantage = plain(normalize_advantage)
-        self.ent_coef = plain(ent_coef)
-        self.vf_coef = plain(vf_coef)
-        self.max_grad_norm = plain(max_grad_norm)
+        self.gae_lambda: float = plain(gae_lambda)
+        self.beta: float = plain(beta)
+        self.w_max: float = plain(w_max)
+        self.normalize_advantage: bool = plain(normalize_advantage)
+        self.ent_coef: float = plain(ent_coef)
+        self.vf_coef: float = plain(vf_coef)
+        self.max_grad_norm: float = plain(max_grad_norm)
         if _init_setup_model:
             self._check()
             is_tree_policy = issubclass(self.policy_class, GBTPolicy)

@@ -75,7 +75,9 @@ class MaskableGBTPolicy(_Masked, GBTPolicy):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Act: return actions, values [n, 1] and log probabilities [n]."""
         self.note_acting(obs, deterministic)
-        return _Masked.forward(self, obs, deterministic, action_masks)  # type: ignore[arg-type]
+        acted: tuple[Tensor, Tensor, Tensor]
+        acted = _Masked.forward(self, obs, deterministic, action_masks)
+        return acted
 
 
 class MaskableMoEPolicy(_Masked, MoEPolicy):

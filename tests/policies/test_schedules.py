@@ -32,7 +32,7 @@ def warm_up(remaining: float) -> float:
 
 
 def to_below_zero(remaining: float) -> float:
-    return 3e-4 * (remaining - 0.5)
+    return 3e-4 * (remaining - 0.25)
 
 
 def make(name: str, learning_rate: Any) -> Any:

@@ -31,7 +31,8 @@ def refuse_export() -> None:
     Raises:
         RuntimeError: while torch records operations in order to export them.
     """
-    if torch.jit.is_tracing() or torch.compiler.is_exporting():
+    tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call, attr-defined]
+    if tracing or torch.compiler.is_exporting():
         raise RuntimeError(_NO_EXPORT)
 
 

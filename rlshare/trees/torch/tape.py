@@ -62,7 +62,8 @@ class Tape:
             if found is not None and number >= found._cleared:
                 found._received[number] = _Pass(theta, source, rows)
 
-        theta.requires_grad_().register_post_accumulate_grad_hook(receive)
+        theta.requires_grad_()
+        theta.register_post_accumulate_grad_hook(receive)  # type: ignore[no-untyped-call]
         return theta
 
     def clear(self) -> None:
