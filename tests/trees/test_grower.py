@@ -158,8 +158,10 @@ def test_policy_and_value_move_at_the_same_boundaries(grow_policy: str) -> None:
 
 
 @both_growths
-def test_feature_of_weight_zero_is_never_used(grow_policy: str) -> None:
-    model = grown(10, grow_policy=grow_policy, feature_weights=[1.0, 0.0, 1.0])
+@pytest.mark.parametrize("colsample", [1.0, 0.7])
+def test_feature_of_weight_zero_is_never_used(grow_policy: str, colsample: float) -> None:
+    settings = {"colsample": colsample, "random_state": 0, "grow_policy": grow_policy}
+    model = grown(10, feature_weights=[1.0, 0.0, 1.0], **settings)
     used = {feature for tree in range(10) for feature, _ in structure(model, tree)}
     assert used == {0, 2}
 
