@@ -61,8 +61,9 @@ def test_the_parting_test_is_an_extra_one(candidates: Any) -> None:
         assert len(model.bin(X).candidates(0)) == n_bins
 
 
-def test_a_column_of_nothing_has_no_test() -> None:
-    assert empty(d=1).bin(np.full((5, 1), np.nan)).candidates(0) == []
+@both_kinds
+def test_a_column_of_nothing_has_no_test(candidates: str) -> None:
+    assert empty(d=1, candidates=candidates).bin(np.full((5, 1), np.nan)).candidates(0) == []
 
 
 @both_growths
@@ -106,6 +107,19 @@ def test_monotonic_constraints_let_missing_values_be(grow_policy: str, sign: int
         rows = np.stack([line, np.full(200, other)], axis=1)
         assert (sign * np.diff(model.predict(rows)[:, 0]) >= 0).all()
     np.testing.assert_allclose(model.predict([[np.nan, 0.0]]), [[5.0 * sign]], atol=0.3)
+
+
+@both_growths
+def test_a_constraint_says_nothing_of_an_empty_missing_side(grow_policy: str) -> None:
+    """By hand: no row is missing where g is 1; -10 there must not become what is said of it."""
+    X = np.array([[np.nan, 0], [1, 0], [1, 1], [1, 1], [1, 1]])
+    G = np.array([[-1.0], [1.0], [10.0], [10.0], [10.0]])
+    model = empty(
+        d=2, n_outputs=1, rate=1.0, max_depth=2, grow_policy=grow_policy, monotonic=[(0, 0, 1)]
+    )
+    model.step(X, G)
+    rows = [[np.nan, 0], [1, 0], [np.nan, 1], [1, 1]]
+    np.testing.assert_array_equal(model.predict(rows)[:, 0], [1, -1, 0, -10])
 
 
 @both_growths

@@ -244,6 +244,13 @@ class TestSections:
         with pytest.raises(ValueError, match=INVALID + f"it lacks the section {name}"):
             BoostedTrees.from_bytes(join(sections))
 
+    @pytest.mark.parametrize("field", ["offset", "size", "flags"])
+    def test_the_table_must_be_right(self, field: str) -> None:
+        body = bytearray(grown(3).to_bytes()[:-8])
+        body[16 + 16 + {"flags": 0, "offset": 8, "size": 16}[field]] ^= 2
+        with pytest.raises(ValueError, match=INVALID + r"the section \w+ (has|does not lie)"):
+            BoostedTrees.from_bytes(with_checksum(bytes(body)))
+
     def test_a_second_one_of_a_name_is_refused(self) -> None:
         sections = split(grown(3).to_bytes())
         with pytest.raises(ValueError, match="two sections metadata"):
