@@ -87,6 +87,11 @@ class TreePolicy:
                 f"{ours.get(name, 'none')}"
             )
 
+    @property
+    def _options(self) -> dict[str, Any]:
+        """``policy_kwargs``, as plain data."""
+        return self.options.plain()
+
     def parameters_to_vector(self) -> NDArray[np.float32]:
         """Refuse: there is no such vector.
 
@@ -109,7 +114,7 @@ class TreePolicy:
             "observation_space": policy.observation_space,
             "action_space": policy.action_space,
             "lr_schedule": policy._dummy_schedule,  # enough to act; the optimizer refuses to train
-            **self.options.plain(),
+            **self._options,
         }
 
 
