@@ -35,9 +35,9 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
     arXiv 2407.08250). Actions: Discrete, MultiDiscrete, MultiBinary, Box. Observations: Box,
     MultiBinary, Discrete and MultiDiscrete (as integer categories), and Dict of these.
 
-    The trees' rates are multiplied by lr / initial lr of the algorithm, so its ``learning_rate``
-    schedule drives them, but a constant has no effect on them; nor has ``max_grad_norm``. Where the
-    schedule begins at 0, they are multiplied by lr / its largest value; a rate below 0 is 0.
+    The trees' rates are multiplied by lr / largest lr of the algorithm's ``learning_rate``
+    schedule, which so drives them, but a constant has no effect on them; nor has
+    ``max_grad_norm``. A rate below 0 is 0.
     Trees need no scaled observations: with ``VecNormalize`` prefer ``norm_obs=False``, since its
     drifting statistics move the meaning of thresholds already learnt.
 

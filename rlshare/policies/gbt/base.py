@@ -15,7 +15,7 @@ from rlshare.trees.torch.module import TreeEnsemble
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
-_PROGRESS = np.linspace(1.0, 0.0, 1001)
+_PROGRESS = [i / 100 for i in range(101)]  # of a run that remains
 
 
 class TreePolicy:
@@ -129,14 +129,11 @@ def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, str]:
 def reference_rate(lr_schedule: Schedule) -> float:
     """Return the learning rate of an algorithm at which trees keep their own rates.
 
-    It is the rate at the start; where that is 0, as in a warm-up, the largest of the run; and 1 for
-    a schedule that is never positive, at which trees are never moved. 0 stands for the schedule of
-    a policy that Stable-Baselines3 loads without an algorithm.
+    It is the largest of the run, so that a warm-up never raises a tree's rate above its own; and 1
+    for a schedule that is never positive, at which trees are never moved. 0 stands for the schedule
+    of a policy that Stable-Baselines3 loads without an algorithm.
     """
     if lr_schedule is BasePolicy._dummy_schedule:
         return 0.0
-    first = float(lr_schedule(1))
-    if first > 0:
-        return first
-    largest = max(float(lr_schedule(float(progress))) for progress in _PROGRESS)
+    largest = max(float(lr_schedule(progress)) for progress in _PROGRESS)
     return largest if largest > 0 else 1.0
