@@ -35,9 +35,12 @@ from rlshare.checks import plain
 from rlshare.policies import GBTPolicy, MoECnnPolicy, MoEPolicy
 
 _CHUNK = 4096  # rows whose values are computed at once
-# Of trees with continuous actions, where ``policy_kwargs`` say nothing else. A sample's step on a
-# mean is policy_lr * weight * distance / variance, weights go up to w_max, and the policy's own
-# defaults would overshoot fifty times further with every tree.
+# Of trees, where ``policy_kwargs`` say nothing else: so their value follows returns of hundreds
+# within a few training phases.
+_TREES = {"value_lr": 0.1}
+# With continuous actions a sample's step on a mean is policy_lr * weight * distance / variance,
+# weights go up to w_max, and the policy's own defaults would overshoot fifty times further with
+# every tree.
 _CONTINUOUS_TREES = {
     "policy_lr": 0.01,
     "value_lr": 0.05,
@@ -77,8 +80,8 @@ class AWR(OffPolicyAlgorithm):
         max_grad_norm: norm to which the gradient of torch parameters is clipped.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the logs.
-        policy_kwargs: arguments of the policy. Trees with Box actions have other defaults here:
-            policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
+        policy_kwargs: arguments of the policy. Trees have other defaults here: value_lr .1; with
+            Box actions policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
         verbose: 0 silent, 1 info, 2 debug.
         seed: of all random generators.
         device: of torch.
@@ -103,13 +106,13 @@ class AWR(OffPolicyAlgorithm):
         policy: str | type[ActorCriticPolicy],
         env: GymEnv | str | None,
         learning_rate: float | Schedule = 3e-4,
-        buffer_size: int = 50_000,
-        batch_size: int = 1024,
+        buffer_size: int = 10_000,
+        batch_size: int = 512,
         gamma: float = 0.99,
         gae_lambda: float = 0.95,
-        train_freq: int | tuple[int, str] = 2000,
-        gradient_steps: int = 150,
-        beta: float = 0.05,
+        train_freq: int | tuple[int, str] = 500,
+        gradient_steps: int = 25,
+        beta: float = 1.0,
         w_max: float = 20.0,
         normalize_advantage: bool = True,
         ent_coef: float = 0.0,
@@ -157,9 +160,10 @@ class AWR(OffPolicyAlgorithm):
         self.max_grad_norm: float = plain(max_grad_norm)
         if _init_setup_model:
             self._check()
-            is_tree_policy = issubclass(self.policy_class, GBTPolicy)
-            if is_tree_policy and isinstance(self.action_space, spaces.Box):
-                self.policy_kwargs = {**_CONTINUOUS_TREES, **self.policy_kwargs}
+            if issubclass(self.policy_class, GBTPolicy):
+                continuous = isinstance(self.action_space, spaces.Box)
+                defaults = _CONTINUOUS_TREES if continuous else _TREES
+                self.policy_kwargs = {**defaults, **self.policy_kwargs}
             self._setup_model()
 
     def _check(self) -> None:

@@ -59,6 +59,7 @@ def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> 
         policy_kwargs |= {
             "policy_lr": 0.005,
             "log_std_init": -1.0,
+            "max_policy_grad_norm": None,
             "tree": {"min_samples_leaf": 10},
         }
     model = agent(env=env, policy_kwargs=policy_kwargs, beta=1.0).learn(4096)

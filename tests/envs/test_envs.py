@@ -23,6 +23,7 @@ def test_ids_make_working_environments(env_id: str) -> None:
     env.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_an_environment_of_a_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(

@@ -32,6 +32,7 @@ def episode(env: MultiTask, task: int, seed: int, steps: int = 20) -> np.ndarray
     return np.array(seen)
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_checkers_accept_it(mt10: MultiTask) -> None:
     check_env(mt10, skip_render_check=True)
     check_env_of_sb3(mt10)
@@ -73,6 +74,7 @@ def test_goals_change_with_the_episode_and_are_those_of_meta_world(mt10: MultiTa
     assert np.array_equal(again, goals)
 
 
+@pytest.mark.filterwarnings("ignore:Constant")  # Meta-World, of its own expert
 def test_meta_worlds_expert_succeeds_and_the_episode_goes_on(mt10: MultiTask) -> None:
     from metaworld.policies import SawyerReachV3Policy
 

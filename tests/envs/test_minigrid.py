@@ -114,6 +114,7 @@ def test_one_hot_rows_can_be_read_back(env_id: str) -> None:
         assert np.argmax(rest[:4]) == raw["direction"]
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 @pytest.mark.parametrize("view", ["trees", "networks"])
 def test_checkers_accept_the_views(view: Any) -> None:
     env = make_env(DOOR_KEY, view=view)

@@ -65,6 +65,7 @@ def test_a_task_behaves_as_alone() -> None:
         assert ours[1] == pytest.approx(float(theirs[1]))
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_checkers_accept_the_suite() -> None:
     env = make_env(CHEETAH)
     assert isinstance(env.unwrapped, MultiTask)

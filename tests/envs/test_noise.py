@@ -87,6 +87,7 @@ def test_noise_has_the_scale_of_each_number() -> None:
     assert np.isfinite(env.observation_space.low).tolist() == [True, False, False]  # type: ignore[attr-defined]
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_checkers_accept_it() -> None:
     env = NoisyObservations(cue(), scale=0.1, n_features=3)
     check_env(env, skip_render_check=True)

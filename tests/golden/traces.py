@@ -117,6 +117,8 @@ def _off_policy(make: Any, policy: str, env: Any, **options: Any) -> Any:
 
 def _awr(policy: str, env: Any, **options: Any) -> Any:
     kwargs: dict[str, Any] = {
+        "beta": 0.05,
+        "buffer_size": 50_000,
         "train_freq": 60,
         "gradient_steps": 3,
         "batch_size": 32,
@@ -154,7 +156,9 @@ TRACES: dict[str, Callable[[], BaseAlgorithm]] = {
     "a2c-gbt": _on_policy(A2C, "GBTPolicy", CARTPOLE),
     "a2c-gbt-box": _on_policy(A2C, "GBTPolicy", PENDULUM, policy_kwargs=_BOX),
     "awr-gbt": _awr("GBTPolicy", CARTPOLE, policy_kwargs={"value_lr": 0.05}),
-    "awr-gbt-separate": _awr("GBTPolicy", CARTPOLE, policy_kwargs={"shared": False}),
+    "awr-gbt-separate": _awr(
+        "GBTPolicy", CARTPOLE, policy_kwargs={"shared": False, "value_lr": 0.005}
+    ),
     "dqn-gbt": _off_policy(DQN, "GBTPolicy", CARTPOLE, target_update_interval=40),
     "sac-gbt": _off_policy(SAC, "GBTPolicy", PENDULUM, policy_kwargs={"net_arch": [16]}),
     "sac-gbt-tree-critics": _off_policy(

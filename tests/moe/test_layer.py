@@ -335,7 +335,7 @@ def test_statistics_count_what_was_learnt(dtype: torch.dtype) -> None:
     losses = []
     for batch in (x, x[:10]):
         p = torch.softmax(batch @ made.router_weight.T, 1).mean(0)
-        losses.append(len(batch) * float((p * p.log()).sum()))
+        losses.append(len(batch) * (p * p.log()).sum().item())
     assert float(sums[2]) == pytest.approx(sum(losses), rel=1e-5)
     assert torch.allclose(by_expert[2], probabilities.sum(0) + probabilities[:10].sum(0), atol=1e-4)
     inputs = (x @ made.w1[0] + made.b1[0])[(made.select(x) == 0).any(1)]

@@ -329,13 +329,6 @@ def test_rollout_bins_need_the_tree_buffer() -> None:
     PPO("GBTPolicy", rollout_buffer_class=TreeRolloutBuffer, **kwargs).learn(64)
 
 
-def test_an_initial_rate_of_zero_is_refused_when_training() -> None:
-    made = policy(schedule=0.0)
-    backward(made)
-    with pytest.raises(ValueError, match=r"initial learning rate, which must be > 0"):
-        made.optimizer.step()
-
-
 def test_unusual_observations_act() -> None:
     made = policy()
     actions, _ = made.predict(np.array([np.nan, np.inf, -np.inf], np.float32))

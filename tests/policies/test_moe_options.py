@@ -156,7 +156,7 @@ def test_value_lr_scale_may_change_on_loading(before: float, after: float, tmp_p
 def test_another_structure_is_refused_on_loading(change: dict[str, Any], tmp_path: Path) -> None:
     env = ContextualBandit()
     PPO("MoEPolicy", env, policy_kwargs={"moe": MOE}, seed=0).save(tmp_path / "model.zip")
-    with pytest.raises(ValueError, match="the stored policy has another structure"):
+    with pytest.raises(RuntimeError, match="the stored policy has another structure"):
         PPO.load(tmp_path / "model.zip", custom_objects={"policy_kwargs": change})
 
 
@@ -212,7 +212,9 @@ def test_images_of_both_orders_are_learnt_from(algorithm: Any, channel_first: bo
         discrete=algorithm not in (SAC, TD3),
     )
     settings = (
-        {"n_steps": 8} if algorithm in (PPO, A2C) else {"buffer_size": 100, "learning_starts": 6}
+        {"n_steps": 8, **({"batch_size": 8} if algorithm is PPO else {})}
+        if algorithm in (PPO, A2C)
+        else {"buffer_size": 100, "learning_starts": 6}
     )
     kwargs = {"moe": MOE, "features_extractor_kwargs": {"features_dim": 8}}
     model = algorithm("MoECnnPolicy", env, policy_kwargs=kwargs, device="cpu", **settings).learn(8)

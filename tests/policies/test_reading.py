@@ -58,6 +58,19 @@ def test_a_policy_that_is_read_keeps_nothing(
     assert len(policy.budget.rows) == 0
 
 
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_after_a_look_by_predict_trees_learn_on(env: str) -> None:
+    """SB3's predict leaves a policy in evaluation mode, where networks learn too."""
+    policy = PPO("GBTPolicy", env, device="cpu", seed=0).policy
+    obs = torch.randn(64, *policy.observation_space.shape)
+    actions, _ = policy.predict(obs.numpy())
+    loss = -policy.evaluate_actions(obs, torch.as_tensor(actions))[1].mean()
+    policy.optimizer.zero_grad()
+    loss.backward()
+    policy.optimizer.step()
+    assert policy.n_trees == 1
+
+
 def test_a_pass_is_kept_once_its_gradient_came() -> None:
     policy = actor_critic()
 

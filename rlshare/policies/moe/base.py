@@ -44,20 +44,21 @@ class ExpertPolicy(nn.Module):
         """Load parameters, as torch does.
 
         Raises:
-            ValueError: if they are those of a policy of another structure.
+            RuntimeError: if they are those of a policy of another structure (a ValueError would be
+                hidden by Stable-Baselines3).
         """
         own = self.state_dict()
         for name, value in own.items():
             stored = state_dict.get(name)
             if stored is not None and stored.shape != value.shape:
-                raise ValueError(
+                raise RuntimeError(
                     f"the stored policy has another structure: {name} {list(stored.shape)} there, "
                     f"{list(value.shape)} here; load with the moe, shared, net_arch and encoder it "
                     "was made with"
                 )
         odd = sorted(k for k in own.keys() ^ state_dict.keys() if not k.endswith("_extra_state"))
         if strict and odd:
-            raise ValueError(
+            raise RuntimeError(
                 f"the stored policy has another structure: {odd[0]} and {len(odd) - 1} more are in "
                 "one of both only; load with the moe, shared, net_arch and encoder it was made with"
             )

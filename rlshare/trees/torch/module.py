@@ -39,9 +39,9 @@ def refuse_export() -> None:
 class TreeEnsemble(nn.Module):
     """A ``BoostedTrees`` as a torch module, without torch parameters.
 
-    While training and with gradients enabled, a forward pass that receives a gradient is kept
-    until ``BoostingOptimizer.step`` or ``train(False)``. The trees travel in the ``state_dict`` as
-    a uint8 tensor, so that ``torch.load(weights_only=True)`` reads them. Copies and pickles start
+    With gradients enabled, in either mode, a forward pass that receives a gradient is kept until
+    ``BoostingOptimizer.step`` or ``train(False)``. The trees travel in the ``state_dict`` as a
+    uint8 tensor, so that ``torch.load(weights_only=True)`` reads them. Copies and pickles start
     without gradients and cached rows. Trees with ``n_threads=None`` use as many threads as torch
     is set to when they come here.
 
@@ -101,7 +101,7 @@ class TreeEnsemble(nn.Module):
         self, f: NDArray[np.float32], source: Features | Codes, rows: Rows | None
     ) -> Tensor:
         theta = torch.from_numpy(f)
-        if self.training and torch.is_grad_enabled():
+        if torch.is_grad_enabled():
             return self._tape.record(theta, source, rows)
         return theta
 
