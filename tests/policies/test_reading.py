@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 
 from rlshare.policies import GBTDQNPolicy, GBTPolicy, GBTSACPolicy, GBTTD3Policy
 

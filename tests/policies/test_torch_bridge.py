@@ -103,12 +103,13 @@ def test_train_false_clears_the_tape() -> None:
     assert module.trees.n_trees == 0
 
 
-def test_no_grad_and_evaluation_leave_no_tape() -> None:
+@pytest.mark.parametrize("mode", [True, False])
+def test_gradients_come_where_they_are_enabled(mode: bool) -> None:
     module = ensemble()
+    module.train(mode)
     with torch.no_grad():
         assert not module(X).requires_grad
-    module.train(False)
-    assert not module(X).requires_grad
+    assert module(X).requires_grad
 
 
 def test_two_passes_before_a_step_grow_one_tree_on_both() -> None:

@@ -81,7 +81,7 @@ class ValueRate:
         """A state saved with one group for two, or with two for one: the scale was another.
 
         Raises:
-            ValueError: if it is that of other parameters.
+            RuntimeError: if it is that of other parameters.
         """
         groups = saved["param_groups"]
         n_saved, n = (
@@ -89,7 +89,7 @@ class ValueRate:
             for found in (groups, optimizer.param_groups)
         )
         if n_saved != n:
-            raise ValueError(
+            raise RuntimeError(
                 f"the stored policy has another structure: its optimizer knows {n_saved} "
                 f"parameters, this one {n}; load with the moe, shared, net_arch and encoder it was "
                 "made with"
