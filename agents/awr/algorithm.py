@@ -134,10 +134,14 @@ class AWR(OffPolicyAlgorithm):
             learning_starts=0,
             batch_size=plain(batch_size),
             gamma=plain(gamma),
-            train_freq=plain(train_freq),
+            train_freq=(
+                (plain(train_freq[0]), train_freq[1])
+                if isinstance(train_freq, tuple)
+                else plain(train_freq)
+            ),
             gradient_steps=plain(gradient_steps),
             policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
+            stats_window_size=plain(stats_window_size),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from rlshare.checks import integer, non_negative, one_of, share
 
 GrowPolicy = Literal["oblivious", "greedy"]
@@ -99,7 +101,8 @@ def _constraints(
 ) -> tuple[tuple[int, int, int], ...]:
     signs: dict[tuple[int, int], int] = {}
     for triple in triples:
-        if not isinstance(triple, (tuple, list)) or len(triple) != 3 or triple[2] not in (1, -1):
+        is_triple = isinstance(triple, (tuple, list, np.ndarray)) and len(triple) == 3
+        if not is_triple or triple[2] not in (1, -1):
             raise ValueError(
                 f"monotonic must hold (feature, output, sign) triples, sign 1 or -1, got {triple!r}"
             )

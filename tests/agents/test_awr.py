@@ -363,3 +363,9 @@ def test_recipes_stay_light() -> None:
     program = "import sys, rlshare.agents; print({'torch', 'stable_baselines3'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout.strip() == "set()"
+
+
+def test_numpy_numbers_are_settings_like_any_other() -> None:
+    settings = {"train_freq": (np.int64(32), "step"), "stats_window_size": np.int64(5)}
+    made = agent(gradient_steps=np.int64(2), gamma=np.float32(0.5), **settings).learn(64)
+    assert made.policy.n_trees == 2

@@ -247,7 +247,7 @@ def test_state_dependent_exploration_is_refused() -> None:
         ({"policy_lr": -1.0}, "policy_lr must be finite and >= 0, got -1.0"),
         ({"critic": "linear", "value_lr": "fast"}, "value_lr must be a number"),
         ({"max_policy_grad_norm": 0.0}, "max_policy_grad_norm must be None or > 0, got 0.0"),
-        ({"n_critics": 0}, "n_critics must be >= 1, got 0"),
+        ({"n_critics": 0}, "n_critics must be an integer >= 1, got 0"),
         ({"tree_budget": 100}, "tree_budget must be None with DQN, SAC and TD3, got 100"),
     ],
 )

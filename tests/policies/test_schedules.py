@@ -122,3 +122,10 @@ def test_a_rate_below_zero_moves_no_log_std() -> None:
     log_prob.mean().backward()
     policy.optimizer.step()
     assert policy.log_std.tolist() == [-2.0, -2.0]
+
+
+def test_a_schedule_that_is_nan_is_refused_when_it_comes_to_it() -> None:
+    model = make("ppo", lambda remaining: 3e-4 if remaining > 0.5 else float("nan"))
+    with pytest.raises(ValueError, match="learning rate must be finite, got nan"):
+        model.learn(128)
+    assert max(rates(model)) == pytest.approx(1.0)  # until then trees had their own rates

@@ -183,6 +183,7 @@ def test_numpy_numbers_are_settings_like_any_other() -> None:
         "subsample": np.float32(0.5),
         "feature_weights": np.array([1, 2, 1], dtype=np.float32),
         "categorical": np.array([1]),
+        "monotonic": np.array([[0, 1, 1]]),
         "random_state": np.int64(3),
     }
     rows = np.round(X)

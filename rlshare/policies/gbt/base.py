@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any, cast
 
 import numpy as np
@@ -135,5 +136,5 @@ def reference_rate(lr_schedule: Schedule) -> float:
     """
     if lr_schedule is BasePolicy._dummy_schedule:
         return 0.0
-    largest = max(float(lr_schedule(progress)) for progress in _PROGRESS)
-    return largest if largest > 0 else 1.0
+    rates = [float(lr_schedule(progress)) for progress in _PROGRESS]
+    return max((rate for rate in rates if 0 < rate < inf), default=1.0)

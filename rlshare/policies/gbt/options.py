@@ -230,9 +230,7 @@ class TreeActorOptions(TreeOptions):
                 "observation and action together are not offered, since they are constant between "
                 "thresholds: dQ/da would be 0"
             )
-        if integer("n_critics", self.n_critics, -(2**31)) < 1:
-            raise ValueError(f"n_critics must be >= 1, got {self.n_critics}")
-        self._set("n_critics", int(self.n_critics))
+        self._set("n_critics", integer("n_critics", self.n_critics, 1))
         self._set("net_arch", _critic_layers(self.net_arch))
 
 

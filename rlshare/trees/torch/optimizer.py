@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
@@ -80,8 +81,8 @@ class BoostingOptimizer(torch.optim.Optimizer):
         The forward passes on the tapes are used up, also by a step that fails.
 
         Raises:
-            ValueError: if a gradient is NaN or infinite, or the initial learning rate is not
-                positive; every ensemble and parameter is then as it was.
+            ValueError: if a gradient or the learning rate is NaN or infinite, or the policy was
+                loaded alone; every ensemble and parameter is then as it was.
         """
         loss = None
         if closure is not None:
@@ -95,7 +96,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
                 )
             batches = [ensemble.batch(self.reduction) for ensemble in self.ensembles]
             self._check_torch_gradients()
-            scale = max(0.0, float(self.param_groups[0]["lr"])) / self.lr
+            scale = self._scale()
             t = self.ensembles[0].trees.n_steps_done
             started = time.perf_counter()
             self._grow(batches, scale)
@@ -107,6 +108,13 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for ensemble in self.ensembles:
                 ensemble.clear_tape()
         return loss
+
+    def _scale(self) -> float:
+        """Return what the trees' own rates are multiplied by."""
+        lr = float(self.param_groups[0]["lr"])
+        if not isfinite(lr):
+            raise ValueError(f"the learning rate must be finite, got {lr}")
+        return max(0.0, lr) / self.lr
 
     def _grow(self, batches: Sequence[Batch | None], scale: float) -> None:
         """Grow one tree in every ensemble with a batch, or, where one refuses, in none."""
