@@ -164,10 +164,6 @@ class AWR(OffPolicyAlgorithm):
         self.max_grad_norm: float = plain(max_grad_norm)
         if _init_setup_model:
             self._check()
-            if issubclass(self.policy_class, GBTPolicy):
-                continuous = isinstance(self.action_space, spaces.Box)
-                defaults = _CONTINUOUS_TREES if continuous else _TREES
-                self.policy_kwargs = {**defaults, **self.policy_kwargs}
             self._setup_model()
 
     def _check(self) -> None:
@@ -194,6 +190,10 @@ class AWR(OffPolicyAlgorithm):
             )
 
     def _setup_model(self) -> None:
+        if issubclass(self.policy_class, GBTPolicy):  # also where a model is loaded with others
+            continuous = isinstance(self.action_space, spaces.Box)
+            defaults = _CONTINUOUS_TREES if continuous else _TREES
+            self.policy_kwargs = {**defaults, **self.policy_kwargs}
         is_dict = isinstance(self.observation_space, spaces.Dict)
         self.replay_buffer_class = DictTrajectoryBuffer if is_dict else TrajectoryBuffer
         super()._setup_model()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 
 from rlshare.agents import AWR
 
@@ -141,3 +141,23 @@ def test_a_new_rate_of_log_std_is_taken() -> None:
     assert torch.equal(before, model.policy.log_std)
     assert other.policy.optimizer.torch_lr == 0.0
     assert not other.policy.trees["shared"].grad_clips
+
+
+def test_a2c_takes_new_rates_and_begins_a_new_optimizer() -> None:
+    """Stable-Baselines3 keeps A2C's own optimizer in the policy_kwargs, and so loses it here."""
+    model = A2C("GBTPolicy", PENDULUM, n_steps=16, seed=0, device="cpu").learn(32)
+    file = io.BytesIO()
+    model.save(file)
+    with pytest.warns(UserWarning, match="which Adam needs"):
+        other = loaded("a2c", model, file, policy_kwargs={"policy_lr": 0.002})
+    assert other.policy.ensembles[0].learning_rates()[0] == 0.002
+    other.learn(32, reset_num_timesteps=False)
+    assert other.policy.n_trees == 4
+
+
+def test_awr_keeps_its_own_defaults() -> None:
+    model = AWR("GBTPolicy", PENDULUM, train_freq=32, gradient_steps=2, batch_size=16, device="cpu")
+    file = io.BytesIO()
+    model.save(file)
+    other = loaded("awr", model, file, policy_kwargs={"log_std_lr": 0.01})
+    assert other.policy_kwargs == {**model.policy_kwargs, "log_std_lr": 0.01}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -151,7 +152,22 @@ class BoostingOptimizer(torch.optim.Optimizer):
                 group["lr"] = value
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of the torch optimizer; the trees travel with the policy."""
+        """Restore the state of the torch optimizer; the trees travel with the policy.
+
+        A state of an optimizer of another class is left aside, with a warning: Stable-Baselines3
+        loses A2C's own class where a model is loaded with other ``policy_kwargs``.
+        """
+        saved = {key for group in state_dict["param_groups"] for key in group}
+        unknown = {key for group in self.param_groups for key in group} - saved
+        if unknown:
+            warnings.warn(
+                f"the saved optimizer state has no {sorted(unknown)[0]!r}, which "
+                f"{type(self.torch_optimizer).__name__} needs: the torch parameters beside the "
+                "trees begin with a new state",
+                UserWarning,
+                stacklevel=2,
+            )
+            return
         self.torch_optimizer.load_state_dict(state_dict)
         self._share_state()
 
