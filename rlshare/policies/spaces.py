@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from gymnasium import spaces
 
-# Kinds of observations of every policy; a Dict holds the others. MoECnnPolicy wants at least one
-# image, a Box that Stable-Baselines3's ``is_image_space`` takes.
+# Kinds of observations of every policy; a Dict holds the others.
 OBSERVATIONS = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict")
 _ON_POLICY = ("Box", "Discrete", "MultiDiscrete", "MultiBinary")
 # Kinds of actions of each algorithm that has GBTPolicy, MoEPolicy and MoECnnPolicy.
