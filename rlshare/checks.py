@@ -24,17 +24,17 @@ def is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return an integer in [low, high], or >= low.
+def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """Return an integer in [low, high], or >= low, or any.
 
     Raises:
         ValueError: if it is none.
     """
     found = plain(value)
     is_integer = isinstance(found, Integral) and not isinstance(found, bool)
-    if not is_integer or found < low or (high is not None and found > high):
-        rule = f">= {low}" if high is None else f"in [{low}, {high}]"
-        raise ValueError(f"{name} must be an integer {rule}, got {value!r}")
+    if not is_integer or (low is not None and found < low) or (high is not None and found > high):
+        rule = "" if low is None else f" >= {low}" if high is None else f" in [{low}, {high}]"
+        raise ValueError(f"{name} must be an integer{rule}, got {value!r}")
     return int(found)
 
 

@@ -14,6 +14,20 @@ double power_of_two_near(float largest) {
   return std::ldexp(1.0, std::clamp(exponent, -100, 100));
 }
 
+// Adds kGroups * kChannelPad neighbouring channels of each row. Sums that are held in registers do
+// not wait for each other; each of them adds its rows in the same order as it would alone.
+template <std::size_t kGroups>
+void add_rows(const float* values, std::size_t width, const std::uint32_t* rows, std::size_t n,
+              double* total) {
+  constexpr std::size_t kLanes = kGroups * kChannelPad;
+  double sums[kLanes] = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    const float* row = values + rows[i] * width;
+    for (std::size_t c = 0; c < kLanes; ++c) sums[c] += row[c];
+  }
+  std::copy_n(sums, kLanes, total);
+}
+
 }  // namespace
 
 // (g - mean) / (std_{n-1} + 1e-8), std = 0 when n = 1.
@@ -68,10 +82,13 @@ void Channels::fill(const Gradients& g, Score score) {
 }
 
 void Channels::sum(const std::uint32_t* rows, std::size_t n, float* total) {
-  sums_.assign(n_channels, 0.0);
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t c = 0; c < n_channels; ++c) sums_[c] += values[rows[i] * width + c];
-  for (std::size_t c = 0; c < n_channels; ++c) total[c] = static_cast<float>(sums_[c]);
+  sums_.resize(width);
+  constexpr std::size_t kPair = 2 * kChannelPad;
+  std::size_t c = 0;
+  for (; c + kPair <= width; c += kPair)
+    add_rows<2>(values.data() + c, width, rows, n, sums_.data() + c);
+  if (c < width) add_rows<1>(values.data() + c, width, rows, n, sums_.data() + c);
+  for (c = 0; c < n_channels; ++c) total[c] = static_cast<float>(sums_[c]);
 }
 
 }  // namespace rlshare

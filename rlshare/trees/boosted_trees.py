@@ -17,6 +17,7 @@ from rlshare.trees.categories import CategoryEncoder
 from rlshare.trees.codes import Codes
 from rlshare.trees.compaction import Target, Targets, compacted
 from rlshare.trees.early_stopping import Validation
+from rlshare.trees.growing import Growing
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import LearningRate, Rates, Schedule, as_schedules
@@ -34,31 +35,6 @@ class Mark(NamedTuple):
     n_trees: int
     n_steps_done: int
     importances: NDArray[np.float64]
-
-
-class _Growing(NamedTuple):
-    """What the parameters ask of every tree."""
-
-    params: TreeParams
-    core: _core.GrowParams
-    feature_weights: FloatArray  # [n_features]
-
-    @classmethod
-    def of(cls, params: TreeParams, n_features: int) -> _Growing:
-        weights = params.feature_weights or [1.0] * n_features
-        with np.errstate(over="ignore"):
-            return cls(params, _grow_params(params), np.array(weights, np.float32))
-
-
-def _grow_params(p: TreeParams) -> _core.GrowParams:
-    return _core.GrowParams(
-        greedy=p.grow_policy == "greedy",
-        cosine=p.score == "cosine",
-        max_depth=p.max_depth,
-        min_samples_leaf=p.min_samples_leaf,
-        l2=p.l2_regularization,
-        monotonic=list(p.monotonic or ()),
-    )
 
 
 class BoostedTrees(Stored):
@@ -131,7 +107,7 @@ class BoostedTrees(Stored):
         )
         self._targets = Targets()
         self._forest = forest
-        self._growing = _Growing.of(self.params, self.n_features)
+        self._growing = Growing.of(self.params, self.n_features)
 
     def _parts(self) -> Parts:
         metadata = Metadata(
@@ -160,7 +136,8 @@ class BoostedTrees(Stored):
 
     def learning_rates(self, t: int | None = None) -> NDArray[np.float64]:
         """Return the learning rates [n_outputs] of boosting step t, by default the next one."""
-        return self._rates.at(self.n_steps_done if t is None else t).copy()
+        step = self.n_steps_done if t is None else integer("t", t, 0)
+        return self._rates.at(step).copy()
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:
@@ -189,17 +166,7 @@ class BoostedTrees(Stored):
         Raises:
             ValueError: see :meth:`train_on_with`.
         """
-        for name in ("grow_policy", "categorical"):
-            own, other = getattr(self.params, name), getattr(params, name)
-            if (own or None) != (other or None):
-                raise ValueError(
-                    f"{name} must be {own!r}, as of the trees there are, got {other!r}"
-                )
-        new = set(params.monotonic or ()) - set(self.params.monotonic or ())
-        if new and self.n_trees:
-            raise ValueError(
-                f"monotonic must not constrain trees that were grown without, got {sorted(new)}"
-            )
+        checks.compatible(params, self.params, self.n_trees)
 
     def predict(
         self,
@@ -229,22 +196,14 @@ class BoostedTrees(Stored):
             ValueError: for a wrong shape, a range that is not in [0, n_trees], or a weight that is
                 not finite.
         """
-        n_trees = self._forest.n_trees
-        stop = n_trees if stop is None else stop
-        if not 0 <= start <= stop <= n_trees:
-            raise ValueError(
-                f"start and stop must obey 0 <= start <= stop <= {n_trees}, got {start} and {stop}"
-            )
+        start, stop = checks.tree_range(start, stop, self._forest.n_trees)
         encoded = self._encoder.encode(X)
         shape = (len(encoded), self.n_outputs)
         with_bias = out is None and start == 0
         if out is None:
             out = np.empty(shape, _FLOAT32) if with_bias else np.zeros(shape, _FLOAT32)
-        elif out.shape != shape or out.dtype != np.float32 or not out.flags.carray:
-            raise ValueError(
-                f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "
-                f"got {out.dtype} of shape {list(out.shape)}"
-            )
+        else:
+            checks.output(out, shape)
         weights = None if tree_weights is None else checks.tree_weights(tree_weights, stop)
         self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0, weights)
         return out
@@ -292,22 +251,10 @@ class BoostedTrees(Stored):
         weights = checks.weights(sample_weight, n, self.n_outputs)
         rates = self._next_rates(lr_scale, largest)
         if self._growing.params is not self.params:
-            self._growing = _Growing.of(self.params, self.n_features)
-        feature_weights, sample = self._draw(n)
+            self._growing = Growing.of(self.params, self.n_features)
         codes = self._codes(X, index)
-        if sample is not None:
-            codes = codes.take(sample)
-            grads = grads[sample]
-            weights = None if weights is None else weights[sample]
-        _core.grow(
-            self._forest,
-            codes,
-            grads,
-            weights,
-            self._growing.core,
-            feature_weights,
-            rates,
-            self.n_threads or 0,
+        self._growing.grow(
+            self._forest, codes, grads, weights, rates, self.n_steps_done, self.n_threads or 0
         )
         self.n_steps_done += 1
 
@@ -328,20 +275,6 @@ class BoostedTrees(Stored):
                 f"learning rate times gradient must fit float32, got {fastest} * {largest}"
             )
         return rates.astype(_FLOAT32)
-
-    def _draw(self, n: int) -> tuple[FloatArray, NDArray[np.int64] | None]:
-        """Return the features' weights and the rows of the next tree (None for all)."""
-        p, d, weights = self.params, self.n_features, self._growing.feature_weights
-        if p.subsample == 1 and p.colsample == 1:
-            return weights, None
-        # Seeded by the step, so that a loaded model goes on with the same draws.
-        rng = np.random.default_rng([p.random_state or 0, self.n_steps_done])
-        kept = rng.choice(d, max(1, round(p.colsample * d)), replace=False)
-        drawn = np.zeros_like(weights)
-        drawn[kept] = weights[kept]
-        if p.subsample == 1:
-            return drawn, None
-        return drawn, np.sort(rng.choice(n, max(1, round(p.subsample * n)), replace=False))
 
     def fit(
         self,
@@ -365,8 +298,7 @@ class BoostedTrees(Stored):
             ValueError: for wrong shapes, non-finite targets, or one of eval_set and
                 early_stopping_rounds without the other; the model is then as it was.
         """
-        if n_trees < 0:
-            raise ValueError(f"n_trees must be >= 0, got {n_trees}")
+        n_trees = integer("n_trees", n_trees, 0)
         if (eval_set is None) != (early_stopping_rounds is None):
             raise ValueError(
                 "eval_set and early_stopping_rounds must be given together, got "

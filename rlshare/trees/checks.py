@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlshare import _core
+from rlshare.checks import integer
 from rlshare.trees.params import TreeParams
 
 FloatArray = NDArray[np.float32]
@@ -32,6 +33,20 @@ def shape(params: TreeParams, n_features: int, n_outputs: int) -> None:
             )
 
 
+def compatible(new: TreeParams, own: TreeParams, n_trees: int) -> None:
+    """Check that a model of n_trees trees, grown by its own params, may go on with new ones."""
+    for name in ("grow_policy", "categorical"):
+        was, asked = getattr(own, name), getattr(new, name)
+        if (was or None) != (asked or None):
+            raise ValueError(f"{name} must be {was!r}, as of the trees there are, got {asked!r}")
+    unconstrained = set(new.monotonic or ()) - set(own.monotonic or ())
+    if unconstrained and n_trees:
+        raise ValueError(
+            "monotonic must not constrain trees that were grown without, got "
+            f"{sorted(unconstrained)}"
+        )
+
+
 def feature_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
     """Return names of the features, None for none."""
     if names is None:
@@ -51,6 +66,26 @@ def bias(values: ArrayLike | None, n_outputs: int) -> FloatArray:
     if out.shape != (n_outputs,) or not np.isfinite(out).all():
         raise ValueError(f"bias must be {n_outputs} finite numbers, got {values!r}")
     return out
+
+
+def tree_range(start: int, stop: int | None, n_trees: int) -> tuple[int, int]:
+    """Return a range of trees, 0 <= start <= stop <= n_trees; None is n_trees."""
+    start = integer("start", start)
+    stop = n_trees if stop is None else integer("stop", stop)
+    if not 0 <= start <= stop <= n_trees:
+        raise ValueError(
+            f"start and stop must obey 0 <= start <= stop <= {n_trees}, got {start} and {stop}"
+        )
+    return start, stop
+
+
+def output(out: FloatArray, shape: tuple[int, int]) -> None:
+    """Check that predictions of this shape can be added onto an array."""
+    if out.shape != shape or out.dtype != np.float32 or not out.flags.carray:
+        raise ValueError(
+            f"out must be C-contiguous, writeable float32 of shape {list(shape)}, "
+            f"got {out.dtype} of shape {list(out.shape)}"
+        )
 
 
 def row_indices(rows: ArrayLike, n_rows: int) -> NDArray[np.int64]:
@@ -78,7 +113,8 @@ def gradients(values: ArrayLike, n: int, n_outputs: int) -> tuple[FloatArray, fl
     if not isfinite(largest):
         row, column = np.argwhere(~np.isfinite(out))[0]
         raise ValueError(
-            f"grads must be finite in float32, got {out[row, column]} in row {row}, output {column}"
+            f"gradients must be finite in float32, got {out[row, column]} in row {row}, "
+            f"output {column}"
         )
     return out, largest
 

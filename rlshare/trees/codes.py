@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlshare import _core
+from rlshare.checks import integer
 from rlshare.trees.categories import CategoryEncoder
 
 
@@ -29,8 +30,13 @@ class Codes:
         return len(self._core)
 
     def candidates(self, feature: int) -> list[float]:
-        """Return the feature's candidate thresholds, or the numbers of its categories."""
-        return self._core.candidates(feature)
+        """Return the feature's candidate thresholds, or the numbers of its categories.
+
+        Raises:
+            ValueError: where feature is not in [0, n_features).
+        """
+        last = self._encoder.n_features - 1
+        return self._core.candidates(integer("feature", feature, 0, last))
 
     def of(self, encoder: CategoryEncoder, rows: NDArray[np.int64] | None) -> _core.Codes:
         """Return the codes of some rows, or all, for a model with this encoder.

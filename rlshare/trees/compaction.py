@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlshare import _core
+from rlshare.checks import integer
 from rlshare.trees.params import TreeParams
 
 
@@ -62,6 +63,7 @@ def compacted(
             "a model with monotonic constraints cannot be compacted, got "
             f"{len(params.monotonic)} of them"
         )
+    n_oldest, n_kept = integer("n_oldest", n_oldest), integer("n_kept", n_kept)
     if not 1 <= n_kept <= n_oldest <= n_compactable:
         raise ValueError(
             "n_kept and n_oldest must obey 1 <= n_kept <= n_oldest <= n_compactable = "

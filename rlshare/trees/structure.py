@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlshare import _core
+from rlshare.checks import integer
 from rlshare.trees.categories import Category
 
 Importance = Literal["gain", "cover", "split"]
@@ -52,6 +53,7 @@ class TreeArrays:
         Raises:
             ValueError: where i is not in [0, n_trees).
         """
+        i = integer("i", i)
         if not 0 <= i < forest.n_trees:
             raise ValueError(f"i must be in [0, {forest.n_trees}), got {i}")
         return cls(**forest.arrays(i))

@@ -144,7 +144,7 @@ def test_a_bad_gradient_changes_nothing(bad: float) -> None:
     before = grown(first), grown(second)
     loss = first(X).mean() * weight + (second(X)[5] * bad).sum()
     loss.backward()
-    with pytest.raises(ValueError, match="gradients must be finite, got NaN or Inf in 1 row"):
+    with pytest.raises(ValueError, match=r"gradients must be finite .* got (nan|inf) in row 5"):
         optimizer.step()
     assert (grown(first), grown(second)) == before
     assert weight.item() == 1.0

@@ -190,7 +190,7 @@ def test_a_fraction_in_a_numeric_array_is_refused(kind: Any) -> None:
 def test_a_failed_step_learns_no_categories() -> None:
     model = model_of(1, [0])
     before = model.to_bytes()
-    with pytest.raises(ValueError, match="grads"):
+    with pytest.raises(ValueError, match="gradients"):
         model.step(objects(["a", "b"]), np.array([[1], [np.nan]], dtype=np.float32))
     assert model.to_bytes() == before
 

@@ -70,7 +70,7 @@ X_, Y_ = batch(20)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_trees": -1}, "n_trees must be >= 0, got -1"),
+        ({"n_trees": -1}, "n_trees must be an integer >= 0, got -1"),
         ({"y": Y_[:, 0]}, r"y must have shape \[20, 2\], got \[20\]"),
         ({"y": np.full_like(Y_, np.nan)}, "y must be finite in float32, got nan"),
         ({"eval_set": (X_, Y_)}, "given together, got eval_set and early_stopping_rounds=None"),

@@ -1,6 +1,7 @@
 """Bad input: one sentence with the rule and the value, and the model as it was."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,10 @@ WRONG_CALLS: dict[str, tuple[Callable[[BoostedTrees], object], str]] = {
     "G of 3 outputs": (lambda m: m.step(X, np.ones((64, 3))), r"grads must have shape \[64, 2\]"),
     "G of fewer rows": (lambda m: m.step(X, G[:63]), r"grads must have shape .*\[63, 2\]"),
     "G of one axis": (lambda m: m.step(X, G[:, 0]), "grads must have shape"),
-    "NaN in G": (lambda m: m.step(X, with_value(np.nan)), r"grads must be finite"),
-    "Inf in G": (lambda m: m.step(X, with_value(np.inf)), r"grads must be finite"),
-    "-Inf in G": (lambda m: m.step(X, with_value(-np.inf)), r"grads must be finite"),
-    "G beyond float32": (lambda m: m.step(X, with_value(1e300)), r"grads must be finite"),
+    "NaN in G": (lambda m: m.step(X, with_value(np.nan)), r"gradients must be finite"),
+    "Inf in G": (lambda m: m.step(X, with_value(np.inf)), r"gradients must be finite"),
+    "-Inf in G": (lambda m: m.step(X, with_value(-np.inf)), r"gradients must be finite"),
+    "G beyond float32": (lambda m: m.step(X, with_value(1e300)), r"gradients must be finite"),
     "weights of another length": (
         lambda m: m.step(X, G, sample_weight=np.ones(63)),
         "sample_weight must have shape",
@@ -130,6 +131,22 @@ WRONG_CALLS: dict[str, tuple[Callable[[BoostedTrees], object], str]] = {
     "fit on y of 3 outputs": (lambda m: m.fit(X, np.ones((64, 3)), 2), "shape"),
     "fit on NaN": (lambda m: m.fit(X, with_value(np.nan), 2), "finite"),
     "fit fewer than no trees": (lambda m: m.fit(X, G, -1), "n_trees"),
+    **{
+        f"{name} {value!r}": (partial(call, number=value), f"{name} must be")
+        for name, call in {
+            "n_trees": lambda m, number: m.fit(X, G, number),
+            "early_stopping_rounds": lambda m, number: m.fit(X, G, 1, (X, G), number),
+            "start": lambda m, number: m.predict(X, start=number),
+            "stop": lambda m, number: m.predict(X, stop=number),
+            "i": lambda m, number: m.tree_structure(number),
+            "n_oldest": lambda m, number: m.compact(X, number, 1),
+            "n_kept": lambda m, number: m.compact(X, 2, number),
+            "feature": lambda m, number: m.bin(X).candidates(number),
+            "lr_scale": lambda m, number: m.step(X, G, lr_scale=number),
+            "t": lambda m, number: m.learning_rates(number),
+        }.items()
+        for value in ("1", [1], True, np.nan)
+    },
 }
 
 
@@ -159,6 +176,16 @@ def test_rollout_bins_want_codes() -> None:
         model.step(X, G)
     model.step(model.bin(X), G)
     assert model.n_trees == 1
+
+
+def test_numpy_numbers_choose_trees_like_any_other() -> None:
+    model, two, arrays = grown(3), np.int64(2), np.array(2)
+    np.testing.assert_array_equal(model.predict(X, 1, two), model.predict(X, 1, 2))
+    np.testing.assert_array_equal(model.learning_rates(arrays), model.learning_rates(2))
+    assert model.tree_structure(two)["depth"] == model.tree_structure(2)["depth"]
+    assert model.bin(X).candidates(two) == model.bin(X).candidates(2)
+    assert model.compact(X, two, arrays)
+    assert model.n_trees == 3
 
 
 def test_params_are_values() -> None:
