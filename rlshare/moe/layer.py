@@ -2,14 +2,14 @@
 
 import math
 from functools import wraps
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from rlshare import _core
 from rlshare.moe import balance as balancing
-from rlshare.moe import kernel, reference
+from rlshare.moe import inputs, kernel, reference
 from rlshare.moe.options import Options, default_balance
 from rlshare.moe.statistics import Statistics
 
@@ -41,7 +41,7 @@ class MoELayer(nn.Module):
             "soft_dense", a softmax over all experts, all used; "sigmoid_bias", sigmoids divided by
             their sum, selected with a bias that balances the load without a loss (Wang et al.,
             arXiv 2408.15664); "merge", one expert whose weights are the task's mixture of all
-            (:class:`rlshare.moe.merged.MergedExperts`), so that a task costs a dense network.
+            (:class:`rlshare.moe.MergedExperts`), so that a task costs a dense network.
         router: what the router sees: "features", the "task", "both", or "per_task", the features
             through a router of the row's task.
         balance: loss on the routing of a batch: "entropy", "switch", "importance", see
@@ -98,15 +98,19 @@ class MoELayer(nn.Module):
         self._build_kernel()
         self.reset_parameters()
 
+    _of_gate: ClassVar[dict[str, type["MoELayer"]]] = {}
+
+    def __init_subclass__(cls, gate: str | None = None, **kwargs: Any) -> None:
+        """Let ``MoELayer(..., gate=gate)`` make layers of a subclass."""
+        super().__init_subclass__(**kwargs)
+        if gate is not None:
+            cls._of_gate[gate] = cls
+
     @wraps(__init__, assigned=())  # type: ignore[misc]  # the signature of the class
     def __new__(cls, *args: Any, **kwargs: Any) -> "MoELayer":
         """Return a layer, with ``gate="merge"`` the one that mixes weights instead of outputs."""
         gate = kwargs.get("gate", args[4] if len(args) > 4 else None)
-        if gate == "merge":
-            from rlshare.moe.merged import MergedExperts  # which is one of these
-
-            cls = MergedExperts
-        return super().__new__(cls)
+        return super().__new__(cls._of_gate.get(gate, cls) if isinstance(gate, str) else cls)
 
     def _build_parameters(self) -> None:
         d, hidden, n_experts, n_tasks = self.d, self.hidden, self.n_experts, self.n_tasks
@@ -174,14 +178,14 @@ class MoELayer(nn.Module):
             ValueError: for another shape, dtype or device, and for experts out of range or repeated
                 in a row.
         """
-        self._check(x, task, experts)
+        inputs.check(self.options, x, task, experts)
         y = self._mixed(x.contiguous(), task, experts)
         return y + self.shared(x) if self.n_shared else y
 
     @torch.no_grad()
     def select(self, x: Tensor, task: Tensor | None = None) -> Tensor:
         """Return the experts int32 [n, top_k] that the router selects for each row, best first."""
-        self._check(x, task, None)
+        inputs.check(self.options, x, task, None)
         x = x.contiguous()
         seen, router = self._router(x, task)
         if not self._compiles(x, seen):
@@ -192,8 +196,8 @@ class MoELayer(nn.Module):
 
     def routes(self, x: Tensor, task: Tensor | None = None) -> reference.Routes:
         """Return the routes of rows, in plain torch: experts, gates and all probabilities."""
-        self._check(x, task, None)
-        self._check_parameters(x)
+        inputs.check(self.options, x, task, None)
+        inputs.check_parameters(self._parameters, self._shapes, x)
         seen, router = self._router(x, task)
         logits = seen if router is None else seen @ router.T
         return reference.route(self.rules, logits, self.selection_bias)
@@ -292,55 +296,19 @@ class MoELayer(nn.Module):
     def _plain(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> Tensor:
         if x.dtype != self.w1.dtype and torch.is_autocast_enabled(x.device.type):
             return self._mixed(x.to(self.w1.dtype), task, experts)
-        self._check_parameters(x)
+        inputs.check_parameters(self._parameters, self._shapes, x)
         seen, router = self._router(x, task)
         logits = seen if router is None else seen @ router.T
         routes = reference.route(self.rules, logits, self.selection_bias, experts)
-        inputs = reference.hidden_inputs(x, self.w1, self.b1)
-        y = reference.mixture(self.activation, inputs, routes, self.w2, self.b2)
+        hidden = reference.hidden_inputs(x, self.w1, self.b1)
+        y = reference.mixture(self.activation, hidden, routes, self.w2, self.b2)
         if torch.is_grad_enabled() and not reference.is_exported() and x.shape[0]:
             loss = balancing.balance_loss(self.rules, logits, routes)
             y = balancing.WithLoss.apply(y, loss)  # type: ignore[no-untyped-call]
             counts = torch.compiler.is_compiling() or not kernel.is_transformed()
             if self.training and counts and not x.is_meta:
-                self.statistics.add(routes, inputs, loss)
+                self.statistics.add(routes, hidden, loss)
         return y
-
-    def _check(self, x: Tensor, task: Tensor | None, experts: Tensor | None) -> None:
-        if reference.is_exported():  # where a look at a shape is a warning
-            return
-        if x.dim() != 2 or x.shape[1] != self.d:
-            raise ValueError(f"x must have shape [n, {self.d}], got {list(x.shape)}")
-        if self.router != "features" and task is None:
-            raise ValueError(f"router={self.router!r} needs task [n, {self.n_tasks}], got None")
-        if task is not None and task.shape != (x.shape[0], self.n_tasks):
-            raise ValueError(
-                f"task must have shape [{x.shape[0]}, n_tasks = {self.n_tasks}], got "
-                f"{list(task.shape)}"
-            )
-        if experts is not None and (
-            experts.shape != (x.shape[0], self.top_k)
-            or experts.dtype != torch.int32
-            or experts.device != x.device
-            or not experts.is_contiguous()
-        ):
-            raise ValueError(
-                f"experts must be contiguous int32 [{x.shape[0]}, top_k = {self.top_k}] on "
-                f"{x.device}, got {experts.dtype} {list(experts.shape)} on {experts.device}"
-            )
-
-    def _check_parameters(self, x: Tensor) -> None:
-        for name, weight in self._parameters.items():
-            if weight is None or weight.shape != self._shapes[name]:
-                raise ValueError(
-                    f"{name} must have shape {list(self._shapes[name])}, got "
-                    f"{None if weight is None else list(weight.shape)}"
-                )
-            if weight.dtype != x.dtype or weight.device != x.device:
-                raise ValueError(
-                    f"x must be of {name}'s dtype and device, {weight.dtype} on {weight.device}, "
-                    f"got {x.dtype} on {x.device}"
-                )
 
     def _build_kernel(self) -> None:
         self._kernel = _core.ExpertLayer(

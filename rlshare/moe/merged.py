@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from rlshare import _core
-from rlshare.moe import kernel, reference
+from rlshare.moe import inputs, kernel, reference
 from rlshare.moe.layer import MoELayer, Network
 
 
-class MergedExperts(MoELayer):
+class MergedExperts(MoELayer, gate="merge"):
     """What ``MoELayer(..., gate="merge")`` makes: it mixes weights by task and routes no rows.
 
     A task costs a dense network (Mixture-of-Supernets, arXiv 2306.04845).
@@ -56,7 +56,7 @@ class MergedExperts(MoELayer):
                 routing, x, logits, None, w1, b1, w2, b2
             )
             return y
-        self._check_parameters(x)
-        inputs = reference.hidden_inputs(x, w1, b1)
+        inputs.check_parameters(self._parameters, self._shapes, x)
+        hidden = reference.hidden_inputs(x, w1, b1)
         routes = reference.route(self._of_tasks, logits)
-        return reference.mixture(self.activation, inputs, routes, w2, b2)
+        return reference.mixture(self.activation, hidden, routes, w2, b2)

@@ -49,7 +49,11 @@ class Statistics:
         entropies = -torch.xlogy(p, p).sum()
         of_batch = torch.stack([torch.full_like(loss, n), entropies, n * loss])
         by_expert = [selected.sum(0), gates.sum(0), p.sum(0)]
-        self.sums += torch.cat([of_batch, *by_expert]).to(self.sums)
-        self.magnitudes += torch.einsum("ne,enh->eh", selected, inputs.abs().to(selected.dtype)).to(
-            self.magnitudes
-        )
+        self.sums += _like(self.sums, torch.cat([of_batch, *by_expert]))
+        magnitudes = torch.einsum("ne,enh->eh", selected, inputs.abs().to(selected.dtype))
+        self.magnitudes += _like(self.magnitudes, magnitudes)
+
+
+def _like(sums: Tensor, of_batch: Tensor) -> Tensor:
+    """Return what can be added without making the sums a subclass of tensors, as x may be."""
+    return of_batch.to(sums).as_subclass(Tensor)

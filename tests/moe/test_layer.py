@@ -405,3 +405,32 @@ def test_bad_input() -> None:
             made(x, task, experts=given)
     with pytest.raises(ValueError, match="experts must be contiguous int32"):
         made(x, task, experts=torch.zeros(N, 2))
+
+
+@pytest.mark.parametrize("given", [np.ones((2, 3), np.float32), [[1.0, 2.0, 3.0]], None])
+def test_what_is_no_tensor_is_refused(given: Any) -> None:
+    layer = MoELayer(3, 4, 4, 2, router="both", n_tasks=3)
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"x must have shape \[n, 3\], got no tensor"):
+        layer(given, x)
+    if given is not None:
+        with pytest.raises(ValueError, match=r"task must have shape .* got no tensor"):
+            layer(x, given)
+        with pytest.raises(ValueError, match=r"experts must be .* got no tensor"):
+            layer(x, x, given)
+
+
+class Subclass(torch.Tensor):
+    """As those of libraries that follow units or batches along."""
+
+
+def test_rows_of_a_subclass_leave_the_layer_as_it_was() -> None:
+    layer, twin = MoELayer(3, 4, 4, 2), MoELayer(3, 4, 4, 2)
+    twin.load_state_dict(layer.state_dict())
+    x = torch.randn(5, 3)
+    layer(x.as_subclass(Subclass)).sum().backward()
+    twin(x).sum().backward()
+    copied = copy.deepcopy(layer)
+    assert type(copied.statistics.sums) is torch.Tensor
+    torch.testing.assert_close(layer.statistics.sums, twin.statistics.sums)
+    torch.testing.assert_close(layer.w1.grad, twin.w1.grad)
