@@ -196,7 +196,11 @@ class BoostedTrees(Stored):
             ValueError: for a wrong shape, a range that is not in [0, n_trees], or a weight that is
                 not finite.
         """
-        start, stop = checks.tree_range(start, stop, self._forest.n_trees)
+        n_trees = self._forest.n_trees
+        if start != 0 or stop is not None:
+            start, stop = checks.tree_range(start, stop, n_trees)
+        else:  # what acting calls
+            start, stop = 0, n_trees
         encoded = self._encoder.encode(X)
         shape = (len(encoded), self.n_outputs)
         with_bias = out is None and start == 0
