@@ -43,7 +43,7 @@ def test_dead_experts_are_looked_for_every_so_many_rows() -> None:
     count(layer, 10.0, 5.0, 5.0, 0.0)
     callback.on_rollout_start()
     assert callback.n_resets == 1  # the last, and not the one that was unused before
-    count(layer, 60.0, 0.0, 60.0, 60.0)  # 90 rows since the last look
+    count(layer, 60.0, 60.0, 60.0, 0.0)  # 90 rows since the last look
     callback.on_rollout_start()
     assert callback.n_resets == 1
 
