@@ -77,6 +77,16 @@ def test_rows_that_lie_otherwise_in_memory() -> None:
     assert made(x[:0]).shape == made.double()(x[:0].double()).shape == (0, D)
 
 
+def test_a_gradient_whose_memory_holds_the_opposite() -> None:
+    made, twin = layer(), layer()
+    d_y = torch.randn(N, D)
+    opposite = torch.view_as_complex(torch.stack([d_y, d_y], 2)).conj().imag
+    assert opposite.is_neg()
+    made(*inputs(made)).backward(opposite)
+    twin(*inputs(twin)).backward(-d_y)
+    assert torch.equal(made.w1.grad, twin.w1.grad)  # type: ignore[arg-type]
+
+
 def test_a_layer_cast_before_its_backward_pass_is_refused() -> None:
     made = layer()
     y = made(*inputs(made))
