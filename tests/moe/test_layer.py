@@ -268,6 +268,7 @@ def test_shared_experts_are_added() -> None:
 
 def test_merging_by_task_is_one_network_a_task() -> None:
     made = layer(gate="merge", router="task")
+    assert made.n_products == 2 * D * HIDDEN  # for a row
     x, task = rows()
     y = made(x, task)
     for t in range(TASKS):
