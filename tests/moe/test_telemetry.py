@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from kinds import E, HIDDEN, layer
+from kinds import HIDDEN, E, layer
 
 from rlshare.moe import Telemetry
 
@@ -15,9 +15,9 @@ def test_a_report_is_of_the_rows_since_the_last() -> None:
     statistics.sums += 7.0  # before
     telemetry = Telemetry(made)
     assert E == 4
-    of_batch = [4.0, 3.0, 2.0]  # rows, entropies, losses
+    statistics.sums[:3] += torch.tensor([4.0, 3.0, 2.0])  # rows, entropies, losses
     by_expert = [[6.0, 2.0, 0.0, 0.0], [3.0, 1.5, 0.0, 0.0], [2.0, 1.0, 0.5, 0.5]]
-    statistics.sums += torch.tensor([*of_batch, *sum(by_expert, [])])
+    statistics.sums[3:] += torch.tensor(by_expert).flatten()
     statistics.magnitudes[0] += 6.0
     statistics.magnitudes[0, 0] = 0.0
     statistics.magnitudes[1] += 1.0
