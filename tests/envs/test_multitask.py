@@ -66,7 +66,6 @@ def test_a_task_behaves_as_alone() -> None:
         assert ours[1] == pytest.approx(float(theirs[1]))
 
 
-@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_a_picture_shows_the_present_task() -> None:
     env = MultiTask(PENDULUMS[:2], render_mode="rgb_array")
     pictures = []
@@ -92,6 +91,7 @@ def test_means_are_over_the_last_twenty_episodes_of_a_task() -> None:
     assert logged["rollout/a/ep_rew_mean"] == -logged["rollout/b/ep_rew_mean"] == 19.5
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it
 def test_checkers_accept_the_suite() -> None:
     env = make_env(CHEETAH)
     assert isinstance(env.unwrapped, MultiTask)
