@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -36,6 +37,34 @@ def test_hidden_layers_of_the_critic_have_its_rate(shared: bool) -> None:
     assert steps[0]["mlp_extractor.value_net.0.weight"].any()
     for name, step in steps[0].items():
         assert torch.allclose(steps[1][name], 0.25 * step, atol=1e-7), name
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.0, 0.25), (0.25, 1.0), (0.25, 4.0)])
+def test_moments_stay_with_their_parameters(before: float, after: float) -> None:
+    """Those of a critic lie in the middle of all, and are a group of their own or not."""
+    made, other = (
+        policy(shared=False, net_arch=LAYERS, value_lr_scale=scale) for scale in (before, after)
+    )
+    values, log_prob, _ = made.evaluate_actions(torch.rand(8, 3), torch.rand(8, 2))
+    (values.square().mean() - log_prob.mean()).backward()
+    made.optimizer.step()
+    other.optimizer.load_state_dict(made.optimizer.state_dict())
+    for ours, theirs in zip(made.parameters(), other.parameters(), strict=True):
+        moments = made.optimizer.state[ours], other.optimizer.state[theirs]
+        assert moments[0].keys() == moments[1].keys()
+        assert all(torch.equal(m, moments[1][name]) for name, m in moments[0].items())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_stored_routes_are_those_of_actor_and_critic(shared: bool) -> None:
+    made = policy(shared=shared, store_routes=True)
+    rows: Any = torch.rand(8, 3)
+    rows.row_ids, rows.rollout = np.arange(8), rows.numpy()
+    actions = torch.rand(8, 2)
+    values, log_prob, _ = made.evaluate_actions(rows, actions)
+    plain = torch.from_numpy(rows.rollout)
+    assert torch.equal(values, made.predict_values(plain))
+    assert torch.equal(log_prob, made.get_distribution(plain).log_prob(actions))
 
 
 def test_adam_has_the_epsilon_of_the_policy_it_stands_for() -> None:

@@ -51,7 +51,7 @@ class FollowedEnsemble(TreeEnsemble):
         self.target.resize()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.trees.follow(self.target)  # copies of trees come without targets
 
     def set_extra_state(self, state: Tensor) -> None:
