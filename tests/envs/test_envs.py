@@ -1,5 +1,6 @@
 """Environments by id, from modules and from files; the packages refuse a second name."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,25 @@ def test_both_vector_forms_step_alike(kind: str, tmp_path: Path) -> None:
     other.seed(3)
     np.testing.assert_array_equal(other.reset(), first)
     other.close()
+
+
+def test_a_monitor_file_keeps_its_clock(tmp_path: Path) -> None:
+    """Times of a resumed run's episodes are those since the header, of which there is one."""
+    for session in range(2):
+        env = make_vec_env("CartPole-v1", 1, seed=0, monitor_dir=tmp_path)
+        env.reset()
+        while not env.step(np.zeros(1, int))[2][0]:
+            pass
+        env.close()
+        (file,) = tmp_path.glob("*.monitor.csv")
+        if session == 0:  # as if that had been long ago
+            header, rest = file.read_text().split("\n", 1)
+            began = json.loads(header[1:])
+            file.write_text(f"#{json.dumps(began | {'t_start': began['t_start'] - 1e6})}\n{rest}")
+    lines = file.read_text().splitlines()
+    assert len(lines) == 4
+    first, second = (float(line.split(",")[2]) for line in lines[2:])
+    assert first < 1e6 < second
 
 
 @pytest.mark.parametrize("package", ["agents", "envs"])

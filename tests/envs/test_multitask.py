@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
+from stable_baselines3.common.logger import configure
 
 from rlshare.envs import MultiTask, Task, make_env, make_vec_env
 from rlshare.runs.callbacks.tasks import TaskReturns
@@ -63,6 +64,31 @@ def test_a_task_behaves_as_alone() -> None:
         ours, theirs = env.step(action), alone.step(action)
         assert np.allclose(ours[0][:3], theirs[0])
         assert ours[1] == pytest.approx(float(theirs[1]))
+
+
+def test_a_picture_shows_the_present_task() -> None:
+    env = MultiTask(PENDULUMS[:2], render_mode="rgb_array")
+    pictures = []
+    for task in range(2):
+        env.reset(seed=0, options={"task": task})
+        env._envs[task].unwrapped.state = np.array([float(task), 0.0])  # type: ignore[attr-defined]
+        pictures.append(env.render())
+    assert (pictures[0] != pictures[1]).any()
+    np.testing.assert_array_equal(env.render(), env._envs[1].render())
+    env.close()
+
+
+def test_means_are_over_the_last_twenty_episodes_of_a_task() -> None:
+    model, callback = PPO("MlpPolicy", "CartPole-v1", device="cpu"), TaskReturns()
+    model.set_logger(configure(None, []))
+    callback.init_callback(model)
+    for r in range(30):
+        infos = [{"task": task, "episode": {"r": sign * r}} for task, sign in (("a", 1), ("b", -1))]
+        callback.update_locals({"infos": [*infos, {"task": "a"}]})
+        callback.on_step()
+    callback.on_rollout_end()
+    logged = model.logger.name_to_value
+    assert logged["rollout/a/ep_rew_mean"] == -logged["rollout/b/ep_rew_mean"] == 19.5
 
 
 @pytest.mark.filterwarnings("ignore:.*WARN:")  # gymnasium advises, we mean it

@@ -21,7 +21,8 @@ KINDS: dict[str, dict[str, Any]] = {
 def layer(kind: str = "softmax", **options: Any) -> MoELayer:
     torch.manual_seed(0)
     made = MoELayer(D, HIDDEN, **{"n_experts": E, "top_k": 2, **KINDS[kind], **options})
-    nn.init.normal_(made.router_weight)
+    for weight in (made.router_weight, made.b1, made.b2):
+        nn.init.normal_(weight)
     return made
 
 

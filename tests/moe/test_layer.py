@@ -68,11 +68,17 @@ def test_equals_all_experts_evaluated_in_float64(
     )
     x, task = rows()
     d_y = torch.randn(N, D)
-    slow = gradients(copy.deepcopy(made).double(), x.double(), task.double(), d_y.double())
+    exact = copy.deepcopy(made).double()
+    slow = gradients(exact, x.double(), task.double(), d_y.double())
     fast = gradients(made, x, task, d_y)
     assert fast.keys() == slow.keys()
     for name in slow:
         assert difference(fast[name], slow[name]) < 1e-5, name
+    for ours, theirs in (
+        (made.statistics.sums, exact.statistics.sums),
+        (made.statistics.magnitudes, exact.statistics.magnitudes),
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("isa", _core.supported_isas())
@@ -262,6 +268,7 @@ def test_shared_experts_are_added() -> None:
 
 def test_merging_by_task_is_one_network_a_task() -> None:
     made = layer(gate="merge", router="task")
+    assert made.n_products == 2 * D * HIDDEN  # for a row
     x, task = rows()
     y = made(x, task)
     for t in range(TASKS):

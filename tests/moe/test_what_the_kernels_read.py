@@ -74,7 +74,19 @@ def test_rows_that_lie_otherwise_in_memory() -> None:
     negative = torch.view_as_complex(torch.stack([x, x], 2)).conj().imag
     assert negative.is_neg()
     assert torch.allclose(made(negative), made(-x), atol=1e-6)
+    assert torch.allclose(made(torch._neg_view(x)), made(-x), atol=1e-6)
     assert made(x[:0]).shape == made.double()(x[:0].double()).shape == (0, D)
+
+
+def test_a_gradient_whose_memory_holds_the_opposite() -> None:
+    made, twin = layer(), layer()
+    d_y = torch.randn(N, D)
+    opposite = torch._neg_view(d_y)
+    assert opposite.is_neg()
+    assert opposite.is_contiguous()
+    made(*inputs(made)).backward(opposite)
+    twin(*inputs(twin)).backward(-d_y)
+    assert torch.equal(made.w1.grad, twin.w1.grad)  # type: ignore[arg-type]
 
 
 def test_a_layer_cast_before_its_backward_pass_is_refused() -> None:

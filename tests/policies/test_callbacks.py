@@ -106,6 +106,20 @@ def test_tree_callback_off_policy(algorithm: Any, n_ensembles: int, tmp_path: Pa
     assert rows["timetree_fit_ms"][-1] > 0
 
 
+def test_the_time_of_a_step_is_that_of_the_last_training() -> None:
+    model, callback = PPO("GBTPolicy", "CartPole-v1", device="cpu"), TreeCallback()
+    model.set_logger(configure(None, []))
+    callback.init_callback(model)
+    (optimizer,) = model.policy.tree_optimizers
+    for seconds in (1.0, 3.0):
+        optimizer.fit_seconds += seconds
+        optimizer.n_fits += 10
+        callback.on_rollout_end()
+        found = model.logger.name_to_value["time/tree_fit_ms"]
+        assert found == pytest.approx(100 * seconds)
+        model.logger.dump()
+
+
 def test_tree_callback_leaves_other_policies_alone(tmp_path: Path) -> None:
     model = A2C("MlpPolicy", "CartPole-v1", device="cpu")
     model.set_logger(configure(str(tmp_path), ["csv"]))

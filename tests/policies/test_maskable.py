@@ -98,11 +98,15 @@ def test_margins_are_kept_and_change_nothing(
     observation: str, buffer: type[Any], budget: int | None
 ) -> None:
     kwargs = TREES | {"tree_budget": budget, "compaction_max_kl": 1.0}
+    if budget is not None:
+        kwargs["value_lr"] = 0.0  # no value of noise stands in the way of a compaction
     plain = agent("GBTPolicy", bandit(observation), kwargs).learn(2048)
     kept = agent("GBTPolicy", bandit(observation), kwargs, rollout_buffer_class=buffer).learn(2048)
     ours, theirs = (m.policy.ensembles[0].to_bytes() for m in (kept, plain))
     assert ours == theirs
     assert kept.policy.n_tree_evaluations < plain.policy.n_tree_evaluations
+    n_grown = 8 * 8  # in as many rollouts
+    assert (kept.policy.n_trees < n_grown) is (budget is not None)
 
 
 def test_masks_enter_every_way_to_act() -> None:

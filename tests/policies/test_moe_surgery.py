@@ -86,6 +86,20 @@ def test_upcycling_keeps_what_the_policy_does(n_shared: int) -> None:
     assert not torch.equal(w1[0], w1[1])
 
 
+def test_the_noise_of_upcycling_is_relative_to_each_tensor() -> None:
+    dense = policy({"n_experts": 1, "top_k": 1, "hidden": 64})
+    own = dense.features_extractor.experts
+    with torch.no_grad():
+        own.w1.mul_(100)
+        own.b1.fill_(3.0)
+    made = upcycle(dense, n_experts=6, noise=0.01).features_extractor.experts
+    assert (made.b1 == 3.0).all()
+    for name in ("w1", "w2"):
+        weight = getattr(own, name)
+        noise = (getattr(made, name) - weight).std() / weight.std()
+        assert noise.item() == pytest.approx(0.01, rel=0.1)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_pruning_unused_experts_changes_nothing(shared: bool, top_k: int) -> None:
@@ -193,3 +207,10 @@ def test_bad_requests() -> None:
         merge_policies([policy(two), policy({**two, "router": "both"})])
     with pytest.raises(ValueError, match="differ in n_experts alone, got policy 1"):
         merge_policies([policy(two), policy({**two, "width": 14})])
+    with pytest.raises(ValueError, match="differ in n_experts alone"):
+        merge_policies([policy(two), policy(two, net_arch=[4])])
+    for part in ("observation_space", "action_space"):
+        other = policy(two)
+        setattr(other, part, spaces.Box(-9.0, 9.0, getattr(other, part).shape))
+        with pytest.raises(ValueError, match="differ in n_experts alone"):
+            merge_policies([policy(two), other])

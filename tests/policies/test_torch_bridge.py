@@ -380,3 +380,55 @@ def test_passes_are_joined_in_the_order_they_were_made() -> None:
     for half in expected:
         half.backward()
     np.testing.assert_array_equal(grads, (reference.batch("sum") or (X, None, X))[2])
+
+
+def test_norms_of_large_gradients_do_not_overflow() -> None:
+    grads = np.array([[3e30, 4e30], [0.3, 0.4]], np.float32)  # whose squares are no float32
+    clip_rows(grads, 1.0)
+    np.testing.assert_allclose(grads, [[0.6, 0.8], [0.3, 0.4]], rtol=1e-6)
+
+
+def test_loaded_trees_are_not_grown_on_gradients_of_others() -> None:
+    module, other = ensemble(), ensemble()
+    squared_error(module).backward()
+    module.load_state_dict(other.state_dict())
+    BoostingOptimizer([module]).step()
+    assert module.trees.n_trees == 0
+
+
+def test_rollout_bins_of_two_rollouts_do_not_share_a_step() -> None:
+    params = TreeParams(max_depth=3, bins="rollout")
+    module = TreeEnsemble(BoostedTrees(3, 2, params))
+    optimizer = BoostingOptimizer([module])
+    rows = np.arange(64)
+    for rollout in (X, X + 1):
+        module.cache_rows(rollout, rollout)
+        module.forward_rows(rows).square().sum().backward()
+    with pytest.raises(ValueError, match="different rollouts must not share one step"):
+        optimizer.step()
+    assert module.trees.n_trees == 0
+
+
+def test_rows_of_before_a_compaction_are_summed_anew() -> None:
+    module = ensemble()
+    optimizer = BoostingOptimizer([module])
+    for _ in range(8):
+        squared_error(module).backward()
+        optimizer.step()
+    module.cache_rows(object(), X)
+    assert module.trees.compact(X, 6, 2)
+    module.cache_rows(object(), X)  # the same rows in another rollout
+    assert torch.equal(module.forward_rows(np.arange(64)), module(X))
+
+
+def test_a_loaded_state_is_that_of_both_optimizers() -> None:
+    def made() -> tuple[BoostingOptimizer, torch.nn.Parameter]:
+        weight = torch.nn.Parameter(torch.zeros(1))
+        return BoostingOptimizer([ensemble()], torch.optim.SGD([weight], lr=1.0)), weight
+
+    (saved, _), (optimizer, weight) = made(), made()
+    optimizer.load_state_dict(saved.state_dict())
+    optimizer.param_groups[0]["lr"] = 0.5  # as a schedule of SB3 does
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    assert weight.item() == -0.5

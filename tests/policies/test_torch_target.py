@@ -130,9 +130,12 @@ def through_a_file(networks: Networks) -> Networks:
     return loaded
 
 
-@pytest.mark.parametrize(
+duplicates = pytest.mark.parametrize(
     "duplicate", [through_a_file, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
 )
+
+
+@duplicates
 def test_copies_share_their_own_trees(duplicate: Callable[[Networks], Networks]) -> None:
     networks = averaged()
     other = duplicate(networks)
@@ -144,6 +147,30 @@ def test_copies_share_their_own_trees(duplicate: Callable[[Networks], Networks])
     update(other.online, 1.0)
     np.testing.assert_array_equal(outputs(other.target), outputs(other.online))
     np.testing.assert_array_equal(outputs(networks.target), before)
+
+
+@duplicates
+def test_copies_follow_compactions(duplicate: Callable[[Networks], Networks]) -> None:
+    networks = Networks()
+    grow(networks.online, 30)
+    update(networks.online, 1.0)
+    grow(networks.online, 10, seed=1)
+    update(networks.online, 0.5)
+    other = duplicate(networks)
+    assert other.online.trees.n_compactable == 30
+    assert other.online.trees.compact(X, 30, 15)
+    assert other.target.weights.tolist() == [1.0] * 15 + [0.5] * 10
+    assert networks.target.weights.tolist() == [1.0] * 30 + [0.5] * 10
+
+
+def test_a_state_that_was_loaded_stays_as_it_is() -> None:
+    networks, other = averaged(), averaged()
+    state = {name: value.clone() for name, value in networks.state_dict().items()}
+    kept = state["target.weights"].tolist()
+    other.load_state_dict(state)
+    update(other.online, 0.5)
+    assert other.target.weights.tolist() != kept
+    assert state["target.weights"].tolist() == kept
 
 
 def test_the_target_loads_the_state_of_its_online_ensemble() -> None:

@@ -104,6 +104,21 @@ def test_a_refused_compaction_waits_for_a_quarter_more_trees() -> None:
     assert model.policy.n_trees == 16 * 16  # none was lost
 
 
+def test_a_resumed_budget_waits_as_long() -> None:
+    model = agent(compaction_max_kl=1e-12)
+    model.learn(1024 + 2560)  # 16 trees a rollout; the first attempt is at 64
+    policy = model.policy
+    assert isinstance(policy, GBTPolicy)
+    assert policy.budget is not None
+    assert policy.n_trees > BUDGET
+    resumed = TreeBudget(BUDGET, 1e-12)
+    resumed.restore(pickle.loads(pickle.dumps(policy.budget.state())))
+    for budget, is_fresh in ((resumed, False), (TreeBudget(BUDGET, 1e-12), True)):
+        budget.rows = policy.budget.rows
+        budget.enforce(policy.ensembles, policy._get_action_dist_from_latent)
+        assert bool(budget.reports) is is_fresh
+
+
 def test_the_reported_change_is_that_of_the_policy_on_rows_not_fitted_on() -> None:
     model = agent(budget=1000)
     model.learn(4096)

@@ -87,6 +87,19 @@ def test_curves(tmp_path: Path) -> None:
     assert first_held(episodes, 0.0, 5) is None  # no five episodes
 
 
+def test_the_speed_between_two_steps(tmp_path: Path) -> None:
+    """In a resumed run the episodes begun anew let the environments' steps fall apart."""
+    run = write(
+        tmp_path, HEADER + "1,10,4.0\n1,10,8.0\n", HEADER + "1,5,3.0\n1,10,9.0\n1,10,12.0\n"
+    )
+    episodes = Episodes.read(run)
+    assert episodes.end_step.tolist() == [10, 20, 30, 40, 50]
+    assert (episodes.end_time - 1000).tolist() == [3.0, 4.0, 9.0, 8.0, 12.0]
+    assert episodes.steps_per_second(10, 20) == pytest.approx(10.0)
+    assert episodes.steps_per_second(20, 30) == pytest.approx(2.0)
+    assert episodes.steps_per_second(15, 50) == pytest.approx(35 / 8.5)
+
+
 def test_results_need_numpy_alone() -> None:
     program = (
         "import sys, rlshare.results.curves, rlshare.results.episodes, rlshare.results.intervals; "

@@ -50,6 +50,10 @@ class FollowedEnsemble(TreeEnsemble):
         self.weights.data = self.weights.new_ones(self.trees.n_trees)
         self.target.resize()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.trees.follow(self.target)  # copies of trees come without targets
+
     def set_extra_state(self, state: Tensor) -> None:
         """Replace the ensemble by a serialised one, which the target then equals.
 
@@ -115,7 +119,7 @@ class TargetEnsemble(nn.Module):
     def resize(self) -> None:
         """Give trees beyond the known ones the weight 0."""
         trees = self.online.trees
-        trees.follow(self)  # copies of trees come without targets
+        trees.follow(self)  # trees that were loaded come without targets
         missing = trees.n_trees - len(self.weights)
         self.weights.data = nn.functional.pad(self.weights.data, (0, missing))
 
