@@ -18,7 +18,7 @@ from rlshare.policies.gbt.features import TabularFeatures
 from rlshare.policies.gbt.heads import Head, build_ensemble
 from rlshare.policies.gbt.networks import TreeSACActor, TreeTD3Actor
 from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate
-from rlshare.policies.spaces import ACTIONS, check_spaces
+from rlshare.policies.spaces import ACTIONS, check_images, check_spaces
 from rlshare.trees import TreeParams
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble, TargetEnsemble
@@ -43,8 +43,11 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         options: TreeActorOptions,
     ) -> None:
         self.options = options
-        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"])
+        networks = options.critic == "nn"
+        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"], networks)
         mixed = isinstance(observation_space, spaces.Dict)
+        if networks and mixed:
+            check_images(observation_space, normalize_images=True)
         super().__init__(
             observation_space,
             action_space,
