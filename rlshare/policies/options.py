@@ -75,11 +75,11 @@ def check_kwargs(name: str, kwargs: Any, made: Callable[..., Any], given: Sequen
     parameters = inspect.signature(made).parameters
     known = [key for key in parameters if key not in ("params", *given)]
     takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    for key in kwargs or {}:
+    for key, value in (kwargs or {}).items():
         if key == "lr":
             raise ValueError(
-                f"{name} must be without 'lr', got {kwargs[key]!r}: the rate is the learning_rate "
-                "of the algorithm"
+                f"{name} must be without 'lr', got {value!r}: the rate is the learning_rate of the "
+                "algorithm"
             )
         if key in given or (key not in known and not takes_any):
             raise ValueError(

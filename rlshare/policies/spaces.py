@@ -100,6 +100,11 @@ def _check_start(what: str, space: spaces.Space[Any]) -> None:
         )
 
 
+def has_images(space: spaces.Space[Any]) -> bool:
+    """Return whether Stable-Baselines3 divides observations, or a part of them, by 255."""
+    return any(is_image_space(part) for part in getattr(space, "spaces", {"": space}).values())
+
+
 def is_convolved(space: spaces.Space[Any], normalize_images: bool) -> bool:
     """Return whether a space is one of images large enough for Stable-Baselines3's NatureCNN."""
     image = is_image_space(space, normalized_image=not normalize_images)

@@ -103,6 +103,7 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
             lr=reference_rate(lr_schedule),
             torch_lr=learning_rate("log_std_lr", chosen.log_std_lr),
         )
+        self.watch_optimizers()
 
     def _build_trees(self) -> None:
         options = self.options

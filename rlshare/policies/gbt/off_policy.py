@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
+from torch.optim import Optimizer
 
 from rlshare.policies.gbt.base import TreePolicy, reference_rate
 from rlshare.policies.gbt.critics import ActionForm, TreeCritic
@@ -58,6 +59,7 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
             optimizer_kwargs=options.optimizer_kwargs,
             n_critics=options.n_critics,
         )
+        self.watch_optimizers()
 
     def _build(self, lr_schedule: Schedule) -> None:
         features = TabularFeatures(self.observation_space)
@@ -65,11 +67,15 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         heads = self._actor_heads(get_action_dim(self.action_space))
         trees = build_ensemble(heads, features.features_dim, params, FollowedEnsemble)
         self.actor = self._make_tree_actor(features, trees)
-        self.actor.optimizer = BoostingOptimizer([trees], lr=reference_rate(lr_schedule))
+        beside: list[Optimizer] = []
         if self.options.critic == "nn":
             self._build_networks(lr_schedule)
+            beside = [self.critic.optimizer]
         else:
             self._build_forms(lr_schedule, features, params)
+        self.actor.optimizer = BoostingOptimizer(
+            [trees], lr=reference_rate(lr_schedule), beside=beside
+        )
         self.critic_target.set_training_mode(False)
 
     def _actor_heads(self, n_actions: int) -> list[Head]:

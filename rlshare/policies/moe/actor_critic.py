@@ -144,7 +144,7 @@ class MoEPolicy(ExpertPolicy, ActorCriticPolicy):
         return {**self.__dict__, "action_dist": without_graph(self.action_dist, fresh)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._value_rate.hook(self.optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from rlshare import checks
-from rlshare.policies.moe.extractor import MoEExtractor
+from rlshare.policies.moe.extractor import MoEExtractor, expert_layers
 from rlshare.policies.options import check_optimizer, refuse_unknown
-from rlshare.policies.spaces import ACTIONS, check_spaces
+from rlshare.policies.saving import SavedPolicy
+from rlshare.policies.spaces import ACTIONS, check_spaces, has_images
 
 _NO_DEVIATION = "it explores by action_noise or exploration_fraction, without a deviation"
 # Options of Stable-Baselines3's policies, and of other MoE policies, that one does not have.
@@ -32,6 +33,8 @@ _REASONS = {
     "value_lr_scale": "values are learnt at learning_rate itself",
     "store_routes": "routes are kept for the epochs of a rollout, and a replay buffer has none",
 }
+_FUNCTION = ("gate", "top_k", "router", "activation", "n_tasks")  # of a mixture
+_FUNCTION_OF_SDE = ("use_expln", "clip_mean", "squash_output")
 _NOT_WITHOUT_SDE = ("full_std", "use_expln", "squash_output")  # then None in files
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "ortho_init": checks.switch,
@@ -46,7 +49,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-class ExpertPolicy(nn.Module):
+class ExpertPolicy(SavedPolicy):
     """Mixin in front of a policy of Stable-Baselines3 whose features come from a MoEExtractor.
 
     Attributes:
@@ -80,7 +83,7 @@ class ExpertPolicy(nn.Module):
         given = _checked(kwargs, action_space)
         if self.parts:
             given["share_features_extractor"] = _shared(given, self.sharing)
-        super().__init__(  # type: ignore[call-arg]
+        super().__init__(
             observation_space,
             action_space,
             lr_schedule,
@@ -88,6 +91,7 @@ class ExpertPolicy(nn.Module):
             **self._features(moe, given),
             **_with_fused_adam(given, self.adam),
         )
+        self.watch_optimizers()
 
     def _features(self, moe: Any, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of SB3's policy; what it says of an extractor is the encoder's."""
@@ -112,6 +116,29 @@ class ExpertPolicy(nn.Module):
             data.pop("share_features_extractor", None)
             data["shared"] = self.share_features_extractor
         return {**data, **self._encoder, "moe": self.moe}
+
+    def fixed_options(self) -> dict[str, Any]:
+        """Return what makes the function of the parameters, see :class:`SavedPolicy`."""
+        given = self._get_constructor_parameters()
+        (_, extractor), *_ = expert_layers(self)  # type: ignore[arg-type]
+        fixed = {f"moe's {name}": getattr(extractor.experts, name) for name in _FUNCTION}
+        fixed["features_extractor_class"] = type(extractor.base).__name__
+        fixed["normalize_images"] = given["normalize_images"] and has_images(
+            given["observation_space"]
+        )
+        arch = given["net_arch"]
+        if any(arch.values() if isinstance(arch, dict) else arch):
+            kind = given["activation_fn"]
+            fixed["activation_fn"] = getattr(kind, "__name__", repr(kind))
+        if given.get("use_sde"):
+            fixed |= {name: given[name] for name in _FUNCTION_OF_SDE if name in given}
+        return fixed
+
+    def initial_options(self) -> dict[str, Any]:
+        """Return what says where training begins."""
+        given = self._get_constructor_parameters()
+        has_deviation = hasattr(self, "log_std") or given.get("use_sde")
+        return {"log_std_init": given["log_std_init"]} if has_deviation else {}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -140,7 +167,7 @@ class ExpertPolicy(nn.Module):
         return super().load_state_dict(state_dict, strict, assign)
 
 
-def _options_of(policy: type) -> list[str]:
+def _options_of(policy: type[ExpertPolicy]) -> list[str]:
     """Return the names of what a policy's constructor takes, as far as SB3's own class."""
     names: dict[str, None] = {"shared": None} if policy.parts else {}
     for each in policy.__mro__:
@@ -193,7 +220,7 @@ def checked_arch(net_arch: Any, parts: tuple[str, ...], default: list[int]) -> A
         ValueError: for units that are no positive integers, and for other parts.
     """
     rule = f"a list or a dict of {' and '.join(parts)}" if parts else "a list"
-    found = default if net_arch is None else net_arch
+    found: Any = default if net_arch is None else net_arch
     if isinstance(found, Sequence) and len(found) == 1 and isinstance(found[0], Mapping):
         found = found[0]  # SB3 before 1.8
     by_part = isinstance(found, Mapping)
