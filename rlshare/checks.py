@@ -95,6 +95,15 @@ def share(name: str, value: Any) -> float:
     return _number(name, value, "in (0, 1]", 0.0, True, 1.0)
 
 
+def fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1].
+
+    Raises:
+        ValueError: if it is none.
+    """
+    return _number(name, value, "in [0, 1]", 0.0, False, 1.0)
+
+
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:
     """Refuse what is none of the allowed words.
 

@@ -18,7 +18,7 @@ from rlshare.policies.gbt.critics import ActionForm, TreeCritic
 from rlshare.policies.gbt.features import TabularFeatures
 from rlshare.policies.gbt.heads import Head, build_ensemble
 from rlshare.policies.gbt.networks import TreeSACActor, TreeTD3Actor
-from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate
+from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate, read_options
 from rlshare.policies.spaces import ACTIONS, check_images, check_spaces
 from rlshare.trees import TreeParams
 from rlshare.trees.torch.optimizer import BoostingOptimizer
@@ -31,6 +31,7 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
     """Builds actor and critics in place of the policy of SB3 that the subclass also inherits."""
 
     actor_type: type[TreeSACActor] | type[TreeTD3Actor]  # set by the subclass
+    family: type[TreeActorOptions]  # likewise
     options: TreeActorOptions
     actor: Any
     critic: ContinuousCritic
@@ -41,10 +42,10 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
-        options: TreeActorOptions,
+        **options: Any,
     ) -> None:
-        self.options = options
-        networks = options.critic == "nn"
+        chosen = self.options = read_options(self.family, options)
+        networks = chosen.critic == "nn"
         check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"], networks)
         mixed = isinstance(observation_space, spaces.Dict)
         if networks and mixed:
@@ -53,11 +54,11 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
             observation_space,
             action_space,
             lr_schedule,
-            net_arch={"pi": [], "qf": options.net_arch},
+            net_arch={"pi": [], "qf": chosen.net_arch},
             features_extractor_class=CombinedExtractor if mixed else FlattenExtractor,
-            optimizer_class=options.optimizer_class,
-            optimizer_kwargs=options.optimizer_kwargs,
-            n_critics=options.n_critics,
+            optimizer_class=chosen.optimizer_class,
+            optimizer_kwargs=chosen.optimizer_kwargs,
+            n_critics=chosen.n_critics,
         )
         self.watch_optimizers()
 
