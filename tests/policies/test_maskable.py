@@ -194,10 +194,10 @@ def test_experts_learn_from_images_under_masks(channel_first: bool) -> None:
 
 @pytest.mark.parametrize(("policy", "options"), [("GBTPolicy", TREES), ("MoEPolicy", EXPERTS)])
 def test_a_schedule_drives_the_rates(policy: str, options: dict[str, Any]) -> None:
-    model = agent(policy, bandit(), options, learning_rate=lambda remaining: 0.01 * remaining)
-    model.learn(512)  # two rollouts, at .01 and half of it
-    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0.005)
+    model = agent(policy, bandit(), options, learning_rate=lambda remaining: 0.01 * (1 + remaining))
+    model.learn(512)  # learnt from when half of it remains, and when nothing does
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
     if policy == "GBTPolicy":
         trees = model.policy.ensembles[0]
         rates = [trees.tree_structure(i)["rates"][0] for i in (0, trees.n_trees - 1)]
-        assert rates == pytest.approx([0.5, 0.25])
+        assert rates == pytest.approx([0.375, 0.25])
