@@ -5,10 +5,10 @@ if __name__ != "rlshare.agents":
         f'import this package as "rlshare.agents", got {__name__!r}: saved models store class paths'
     )
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlshare.agents.registry import ALGORITHMS, POLICIES, recipe_class
+from rlshare.lazy import names_of
 
 if TYPE_CHECKING:
     from rlshare.agents.awr.algorithm import AWR
@@ -35,20 +35,14 @@ __all__ = [
     "recipe_name",
 ]
 
-_HOMES = {
-    "awr.algorithm": ("AWR",),
-    "awr.trajectories": ("TrajectoryBuffer", "DictTrajectoryBuffer"),
-    "recipes.loader": ("list_recipes", "load_recipe", "parse_recipe", "recipe_name"),
-    "recipes.overrides": ("apply_overrides", "parse_pairs"),
-    "recipes.schema.base": ("Normalize", "Recipe", "RunLinear"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: the names of algorithms are light."""
-    for module, names in _HOMES.items():
-        if name in names:
-            found = getattr(import_module(f"rlshare.agents.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The names of algorithms above are light, these are not.
+__getattr__ = names_of(
+    __name__,
+    {
+        "awr.algorithm": ("AWR",),
+        "awr.trajectories": ("TrajectoryBuffer", "DictTrajectoryBuffer"),
+        "recipes.loader": ("list_recipes", "load_recipe", "parse_recipe", "recipe_name"),
+        "recipes.overrides": ("apply_overrides", "parse_pairs"),
+        "recipes.schema.base": ("Normalize", "Recipe", "RunLinear"),
+    },
+)

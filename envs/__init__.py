@@ -5,8 +5,9 @@ if __name__ != "rlshare.envs":
         f'import this package as "rlshare.envs", got {__name__!r}: saved models store class paths'
     )
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlshare.lazy import names_of
 
 if TYPE_CHECKING:
     from rlshare.envs.factory import EnvFactory, env_name, make_env
@@ -35,23 +36,17 @@ __all__ = [
     "make_vec_env",
 ]
 
-_HOMES = {
-    "factory": ("EnvFactory", "env_name", "make_env"),
-    "multitask": ("MultiTask", "Task"),
-    "noise": ("NoisyObservations", "VecNoisyObservations"),
-    "selling": ("Selling",),
-    "spurious_cue": ("SpuriousCue",),
-    "task_order": ("TaskOrder",),
-    "vector": ("make_vec_env",),
-    "world": ("World", "WorldEnv", "WorldVecEnv"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: some need Stable-Baselines3, and torch."""
-    for module, names in _HOMES.items():
-        if name in names:
-            found = getattr(import_module(f"rlshare.envs.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Some need Stable-Baselines3, and torch.
+__getattr__ = names_of(
+    __name__,
+    {
+        "factory": ("EnvFactory", "env_name", "make_env"),
+        "multitask": ("MultiTask", "Task"),
+        "noise": ("NoisyObservations", "VecNoisyObservations"),
+        "selling": ("Selling",),
+        "spurious_cue": ("SpuriousCue",),
+        "task_order": ("TaskOrder",),
+        "vector": ("make_vec_env",),
+        "world": ("World", "WorldEnv", "WorldVecEnv"),
+    },
+)

@@ -63,6 +63,29 @@ def positive(name: str, value: Any) -> float:
     return _number(name, value, "finite and > 0", 0.0, True, inf)
 
 
+def finite(name: str, value: Any) -> float:
+    """Return a finite number.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if not is_real(value) or not isfinite(float(plain(value))):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return float(plain(value))
+
+
+def switch(name: str, value: Any) -> bool:
+    """Return True or False, of numpy too.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    found = plain(value)
+    if not isinstance(found, bool):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return found
+
+
 def share(name: str, value: Any) -> float:
     """Return a number in (0, 1].
 
@@ -70,6 +93,15 @@ def share(name: str, value: Any) -> float:
         ValueError: if it is none.
     """
     return _number(name, value, "in (0, 1]", 0.0, True, 1.0)
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a number in [0, 1].
+
+    Raises:
+        ValueError: if it is none.
+    """
+    return _number(name, value, "in [0, 1]", 0.0, False, 1.0)
 
 
 def one_of(name: str, value: object, allowed: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor, nn
 
+from rlshare import checks
 from rlshare.agents.awr.trajectories import (
     DictTrajectoryBuffer,
     FloatArray,
@@ -31,7 +32,6 @@ from rlshare.agents.awr.trajectories import (
     TrajectoryBuffer,
     TrajectorySamples,
 )
-from rlshare.checks import plain
 from rlshare.policies import GBTPolicy, MoECnnPolicy, MoEPolicy
 
 _CHUNK = 4096  # rows whose values are computed at once
@@ -129,24 +129,22 @@ class AWR(OffPolicyAlgorithm):
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # None is for load
-            plain(learning_rate),
-            buffer_size=plain(buffer_size),
+            learning_rate
+            if callable(learning_rate)
+            else checks.finite("learning_rate", learning_rate),
+            buffer_size=checks.integer("buffer_size", buffer_size, 1),
             learning_starts=0,
-            batch_size=plain(batch_size),
-            gamma=plain(gamma),
-            train_freq=(
-                (plain(train_freq[0]), train_freq[1])
-                if isinstance(train_freq, tuple)
-                else plain(train_freq)
-            ),
-            gradient_steps=plain(gradient_steps),
+            batch_size=checks.integer("batch_size", batch_size, 1),
+            gamma=checks.fraction("gamma", gamma),
+            train_freq=_frequency(train_freq),
+            gradient_steps=checks.integer("gradient_steps", gradient_steps, 1),
             policy_kwargs=policy_kwargs,
-            stats_window_size=plain(stats_window_size),
+            stats_window_size=checks.integer("stats_window_size", stats_window_size, 1),
             tensorboard_log=tensorboard_log,
-            verbose=verbose,
+            verbose=checks.integer("verbose", verbose, 0),
             device=device,
             support_multi_env=True,
-            seed=plain(seed),
+            seed=None if seed is None else checks.integer("seed", seed, 0),
             sde_support=False,
             supported_action_spaces=(
                 spaces.Box,
@@ -155,30 +153,18 @@ class AWR(OffPolicyAlgorithm):
                 spaces.MultiBinary,
             ),
         )
-        self.gae_lambda: float = plain(gae_lambda)
-        self.beta: float = plain(beta)
-        self.w_max: float = plain(w_max)
-        self.normalize_advantage: bool = plain(normalize_advantage)
-        self.ent_coef: float = plain(ent_coef)
-        self.vf_coef: float = plain(vf_coef)
-        self.max_grad_norm: float = plain(max_grad_norm)
+        self.gae_lambda = checks.fraction("gae_lambda", gae_lambda)
+        self.beta = checks.positive("beta", beta)
+        self.w_max = checks.positive("w_max", w_max)
+        self.normalize_advantage = checks.switch("normalize_advantage", normalize_advantage)
+        self.ent_coef = checks.finite("ent_coef", ent_coef)
+        self.vf_coef = checks.non_negative("vf_coef", vf_coef)
+        self.max_grad_norm = checks.positive("max_grad_norm", max_grad_norm)
         if _init_setup_model:
-            self._check()
+            self._check_policy()
             self._setup_model()
 
-    def _check(self) -> None:
-        for name in ("buffer_size", "batch_size", "gradient_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
-        frequency = self.train_freq[0] if isinstance(self.train_freq, tuple) else self.train_freq
-        if frequency < 1:
-            raise ValueError(f"train_freq must be >= 1, got {frequency}")
-        for name in ("beta", "w_max", "max_grad_norm"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+    def _check_policy(self) -> None:
         if self.policy_kwargs.get("use_sde"):
             raise ValueError(
                 "use_sde must be False with AWR, got True: its noise would never be drawn anew"
@@ -367,6 +353,17 @@ class AWR(OffPolicyAlgorithm):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []
+
+
+def _frequency(train_freq: Any) -> int | tuple[int, str]:
+    """Return steps between two training phases, or (n, "step" or "episode")."""
+    if not isinstance(train_freq, tuple | list):
+        return checks.integer("train_freq", train_freq, 1)
+    if len(train_freq) != 2 or train_freq[1] not in ("step", "episode"):
+        raise ValueError(
+            f'train_freq must be steps, or (n, "step") or (n, "episode"), got {train_freq!r}'
+        )
+    return checks.integer("train_freq", train_freq[0], 1), train_freq[1]
 
 
 AWR.__module__ = "rlshare.agents"

@@ -23,22 +23,19 @@ from torch import Tensor
 from rlshare.policies.gbt.actor_critic import GBTPolicy
 from rlshare.policies.moe.actor_critic import MoEPolicy
 from rlshare.policies.rows import DictTreeRolloutBuffer, TreeRolloutBuffer
+from rlshare.policies.spaces import ACTIONS
 
 
 class _Masked:
     """What sb3_contrib's policy does with masks, for a policy that is a sibling of it."""
 
+    actions = ACTIONS["MaskablePPO"]
     action_space: spaces.Space[Any]
 
     def __init__(
         self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any],
         *args: Any, **kwargs: Any,
     ) -> None:  # fmt: skip
-        if not isinstance(action_space, spaces.Discrete | spaces.MultiDiscrete):
-            raise ValueError(
-                "masked actions must be Discrete or MultiDiscrete, got "
-                f"{type(action_space).__name__}"
-            )
         super().__init__(observation_space, action_space, *args, **kwargs)  # type: ignore[call-arg]
         self.action_dist = make_masked_proba_distribution(action_space)
 

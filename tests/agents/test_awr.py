@@ -294,8 +294,13 @@ def test_other_buffers_are_refused(tmp_path: Path) -> None:
         ({"w_max": -1.0}, "w_max must be finite and > 0, got -1.0"),
         ({"gae_lambda": 1.5}, r"gae_lambda must be in \[0, 1\], got 1.5"),
         ({"gamma": -0.1}, r"gamma must be in \[0, 1\], got -0.1"),
-        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
-        ({"gradient_steps": -1}, "gradient_steps must be >= 1, got -1"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
+        ({"gradient_steps": -1}, "gradient_steps must be an integer >= 1, got -1"),
+        ({"train_freq": (None, "episode")}, "train_freq must be an integer >= 1, got None"),
+        ({"train_freq": (4, "epoch")}, "train_freq must be steps, or"),
+        ({"train_freq": (4,)}, "train_freq must be steps, or"),
+        ({"normalize_advantage": 1}, "normalize_advantage must be True or False, got 1"),
+        ({"seed": -1}, "seed must be an integer >= 0, got -1"),
         ({"train_freq": 0}, "train_freq"),
         ({"vf_coef": 0.0}, "vf_coef must be > 0 where actor and critic share trees"),
         ({"policy": "MoEPolicy", "vf_coef": 0.0}, "share trees or a feature extractor"),
@@ -310,6 +315,19 @@ def test_other_buffers_are_refused(tmp_path: Path) -> None:
 def test_bad_settings_are_refused(kwargs: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         agent(**kwargs)
+
+
+NUMBERS = (
+    "learning_rate buffer_size batch_size gamma gae_lambda train_freq gradient_steps beta w_max "
+    "ent_coef vf_coef max_grad_norm stats_window_size verbose"
+)
+
+
+@pytest.mark.parametrize("value", [None, "x", True, float("nan")])
+@pytest.mark.parametrize("name", NUMBERS.split())
+def test_what_is_no_number_is_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be .*, got {value!r}"):
+        AWR("GBTPolicy", "CartPole-v1", device="cpu", **{name: value})
 
 
 def test_the_value_coefficient_is_free_where_nothing_is_shared() -> None:

@@ -14,7 +14,9 @@ from sb3_contrib import TRPO
 from stable_baselines3 import DQN, PPO
 
 from rlshare.envs import MultiTask, make_env
+from rlshare.policies import GBTPolicy, MoEPolicy
 
+BOX = spaces.Box(-1.0, 1.0, (3,))
 PAGE = Path(__file__).parents[2] / "docs" / "faq.md"
 QUOTED = re.findall(r"^### `(.*)`$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -43,6 +45,14 @@ def foreign_optimizer() -> None:
     optimizer.step()
 
 
+def other_function() -> None:
+    made, other = (
+        MoEPolicy(BOX, spaces.Discrete(2), lambda _: 1e-3, moe={"activation": activation})
+        for activation in ("relu", "tanh")
+    )
+    made.load_state_dict(other.state_dict())
+
+
 PROVOKED: dict[str, Callable[[], Any]] = {
     "no option 'net_arch'": lambda: ppo(net_arch=[64]),
     "use_sde": lambda: PPO("GBTPolicy", "Pendulum-v1", use_sde=True),
@@ -53,6 +63,12 @@ PROVOKED: dict[str, Callable[[], Any]] = {
     "key 'depth'": lambda: ppo(tree={"depth": 4}),
     "max_depth": lambda: ppo(tree={"max_depth": 17}),
     "TRPO": lambda: TRPO("GBTPolicy", "CartPole-v1"),
+    "DQN takes": lambda: DQN(GBTPolicy, "CartPole-v1"),
+    "no option 'n_critics'": lambda: PPO(
+        "MoEPolicy", "CartPole-v1", policy_kwargs={"n_critics": 2}
+    ),
+    "another function": other_function,
+    "count from 0": lambda: GBTPolicy(BOX, spaces.Discrete(2, start=1), lambda _: 1e-3),
     "must be finite": infinite_gradient,
     "no torch parameters": foreign_optimizer,
     "CartPole-v9": lambda: make_env("CartPole-v9"),
@@ -64,7 +80,7 @@ PROVOKED: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("part", PROVOKED)
 def test_a_quoted_message_is_what_users_see(part: str) -> None:
     (quoted,) = (text for text in QUOTED if part in text)
-    with pytest.raises((ValueError, NotImplementedError), match=re.escape(quoted)):
+    with pytest.raises((ValueError, RuntimeError), match=re.escape(quoted)):
         PROVOKED[part]()
 
 

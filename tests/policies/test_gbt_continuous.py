@@ -1,5 +1,6 @@
 """Stock SAC, TD3 and DDPG on trees: gradients through dQ/da, critics, targets, learning."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -254,3 +255,34 @@ def test_state_dependent_exploration_is_refused() -> None:
 def test_bad_options(algorithm: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         agent(algorithm, **options)
+
+
+class TestOptimizersOfOnesOwn:
+    @both
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_one_over_what_needs_gradients_is_refused(self, algorithm: Any, copied: bool) -> None:
+        policy = agent(algorithm).policy
+        if copied:
+            policy = copy.deepcopy(policy)
+        learnt = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+        own = torch.optim.Adam(learnt)
+        obs = torch.zeros(4, *policy.observation_space.shape)
+        policy.critic.q1_forward(obs, policy.actor(obs)).mean().backward()
+        before = [parameter.clone() for parameter in learnt]
+        with pytest.raises(ValueError, match="trees are no torch parameters, and Adam over those"):
+            own.step()
+        assert all(map(torch.equal, before, learnt))
+        policy.critic.optimizer.step()  # the policy's own, in any order
+        policy.actor.optimizer.step()
+        assert policy.n_trees == 1
+        own.step()  # of the critics alone, while no gradient waits
+
+    @both
+    def test_one_for_the_critics_learns_in_the_algorithm(self, algorithm: Any) -> None:
+        model = agent(algorithm)
+        critic = model.policy.critic
+        critic.optimizer = torch.optim.SGD(critic.parameters(), lr=1e-3)
+        before = [parameter.clone() for parameter in critic.parameters()]
+        model.learn(200)
+        assert model.policy.n_trees > 0
+        assert not any(map(torch.equal, before, critic.parameters()))

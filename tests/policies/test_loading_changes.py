@@ -1,5 +1,6 @@
 """Options given to load that differ from the saved ones: rates are taken, structure is refused."""
 
+import copy
 import io
 from typing import Any
 
@@ -7,9 +8,20 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from rlshare.agents import AWR
 
+
+class Doubled(FlattenExtractor):
+    """An extractor without parameters, like the one it inherits from."""
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(observations)
+
+
+SDE = {"use_sde": True}
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
 _REPLAY = {"learning_starts": 32, "batch_size": 16, "train_freq": 16}
 _CRITICS = {"critic": "tanh", "net_arch": [8]}
@@ -143,16 +155,143 @@ def test_a_new_rate_of_log_std_is_taken() -> None:
     assert not other.policy.trees["shared"].grad_clips
 
 
-def test_a2c_takes_new_rates_and_begins_a_new_optimizer() -> None:
-    """Stable-Baselines3 keeps A2C's own optimizer in the policy_kwargs, and so loses it here."""
-    model = A2C("GBTPolicy", PENDULUM, n_steps=16, seed=0, device="cpu").learn(32)
+MOE = {"moe": {"n_experts": 4, "top_k": 2, "width": 8, "hidden": 8}}
+A2C_SETTINGS: dict[str, Any] = {"n_steps": 16}
+# Every policy that has an optimizer of torch's.
+OPTIMIZED: dict[str, tuple[Any, str, str, dict[str, Any], dict[str, Any]]] = {
+    "trees-ppo": (PPO, "GBTPolicy", PENDULUM, KINDS["ppo"][2], {}),
+    "trees-a2c": (A2C, "GBTPolicy", PENDULUM, A2C_SETTINGS, {}),
+    "trees-awr": (AWR, "GBTPolicy", PENDULUM, KINDS["awr"][2], {}),
+    "trees-sac": (SAC, "GBTPolicy", PENDULUM, _REPLAY, {"net_arch": [8]}),
+    "trees-td3": (TD3, "GBTPolicy", PENDULUM, _REPLAY, {"net_arch": [8]}),
+    "experts-ppo": (PPO, "MoEPolicy", PENDULUM, KINDS["ppo"][2], MOE),
+    "experts-a2c": (A2C, "MoEPolicy", CARTPOLE, A2C_SETTINGS, {**MOE, "value_lr_scale": 0.5}),
+    "experts-awr": (AWR, "MoEPolicy", CARTPOLE, KINDS["awr"][2], MOE),
+    "experts-dqn": (DQN, "MoEPolicy", CARTPOLE, _REPLAY, MOE),
+    "experts-sac": (SAC, "MoEPolicy", PENDULUM, _REPLAY, MOE),
+    "experts-td3": (TD3, "MoEPolicy", PENDULUM, _REPLAY, {**MOE, "shared": True}),
+}
+
+
+def saved(kind: str, **options: Any) -> tuple[Any, io.BytesIO]:
+    algorithm, policy, env, settings, policy_kwargs = OPTIMIZED[kind]
+    model = algorithm(
+        policy, env, seed=0, device="cpu", policy_kwargs={**policy_kwargs, **options}, **settings
+    ).learn(64)
     file = io.BytesIO()
     model.save(file)
-    with pytest.warns(UserWarning, match="which Adam needs"):
-        other = loaded("a2c", model, file, policy_kwargs={"policy_lr": 0.002})
-    assert other.policy.ensembles[0].learning_rates()[0] == 0.002
-    other.learn(32, reset_num_timesteps=False)
-    assert other.policy.n_trees == 4
+    return model, file
+
+
+def optimizers_of(model: Any) -> list[torch.optim.Optimizer]:
+    """Those of torch, beside the trees'."""
+    owners = (model.policy, *(getattr(model.policy, part, None) for part in ("actor", "critic")))
+    found = [getattr(owner, "optimizer", None) for owner in owners]
+    return [getattr(each, "torch_optimizer", each) for each in found if each is not None]
+
+
+@pytest.mark.parametrize("new", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adamax])
+@pytest.mark.parametrize("kind", OPTIMIZED)
+def test_another_class_of_optimizer_begins_anew_and_says_so(kind: str, new: Any) -> None:
+    model, file = saved(kind)
+    kwargs = {**OPTIMIZED[kind][4], "optimizer_class": new}
+    with pytest.warns(UserWarning, match=f"optimizer_class is {new.__name__}: it begins with a"):
+        other = loaded(kind, model, file, policy_kwargs=kwargs)
+    assert not any(each.state for each in optimizers_of(other))
+    assert new in [type(each) for each in optimizers_of(other)]
+    other.learn(64, reset_num_timesteps=False)
+    file = io.BytesIO()
+    other.save(file)
+    loaded(kind, other, file).learn(64, reset_num_timesteps=False)  # without a warning
+
+
+@pytest.mark.parametrize("kind", OPTIMIZED)
+@pytest.mark.parametrize("copied", [False, True])
+def test_other_arguments_of_an_optimizer_are_without_effect_and_it_says_so(
+    kind: str, copied: bool
+) -> None:
+    adam: dict[str, Any] = {"optimizer_class": torch.optim.Adam}
+    model, file = saved(kind, **adam, optimizer_kwargs={"weight_decay": 0.25})
+    if copied:
+        model.policy = copy.deepcopy(model.policy)
+        if hasattr(model, "_create_aliases"):
+            model._create_aliases()
+        model.save(file := io.BytesIO())
+    kwargs = {**OPTIMIZED[kind][4], **adam, "optimizer_kwargs": {"weight_decay": 0.5}}
+    with pytest.warns(UserWarning, match=r"goes on with {'weight_decay': 0.25}.* 0.5}"):
+        other = loaded(kind, model, file, policy_kwargs=kwargs)
+    kept = [each.param_groups[0].get("weight_decay") for each in optimizers_of(other)]
+    assert 0.25 in kept
+    assert 0.5 not in kept
+
+
+def test_states_of_older_files_load() -> None:
+    model, file = saved("experts-ppo")
+    state = model.policy.optimizer.state_dict()
+    del state["optimizer_class"]
+    loaded("experts-ppo", model, file).policy.optimizer.load_state_dict(state)
+    kwargs = {**MOE, "optimizer_class": torch.optim.SGD}
+    with pytest.warns(UserWarning, match="is of Adam, and optimizer_class is SGD"):
+        other = loaded("experts-ppo", model, file, policy_kwargs=kwargs)
+    with pytest.warns(UserWarning, match="is of another class, and optimizer_class is SGD"):
+        other.policy.optimizer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["trees-ppo", "trees-sac", "experts-ppo"])
+def test_another_beginning_is_without_effect_and_it_says_so(kind: str) -> None:
+    model, file = saved(kind, log_std_init=-2.0)
+    kwargs = {**OPTIMIZED[kind][4], "log_std_init": -1.0}
+    with pytest.warns(UserWarning, match="log_std_init = -1.0 is without effect.* from -2.0"):
+        loaded(kind, model, file, policy_kwargs=kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made_with", "new"),
+    [
+        (kind, {"net_arch": [8]}, change)
+        for kind in OPTIMIZED
+        if "experts" in kind
+        for change in (
+            {"activation": "relu"},
+            {"gate": "soft_dense"},
+            {"top_k": 1},
+            {"activation_fn": torch.nn.ELU},
+            {"features_extractor_class": Doubled},
+        )
+    ]
+    + [
+        ("experts-ppo", {"squash_output": True, **SDE}, {"squash_output": False}),
+        ("experts-ppo", SDE, {"use_expln": True}),
+        ("experts-sac", {**SDE, "clip_mean": 2.0}, {"clip_mean": 1.0}),
+    ],
+)
+def test_another_function_of_the_same_parameters_is_refused(
+    kind: str, made_with: dict[str, Any], new: dict[str, Any]
+) -> None:
+    algorithm, policy, env, settings, policy_kwargs = OPTIMIZED[kind]
+    if "use_sde" in made_with:
+        settings, env = {**settings, "use_sde": True}, PENDULUM
+        made_with = {k: v for k, v in made_with.items() if k != "use_sde"}
+    options = {**policy_kwargs, **made_with}
+    model = algorithm(policy, env, device="cpu", policy_kwargs=options, **settings)
+    file = io.BytesIO()
+    model.save(file)
+    name = next(iter(new))
+    in_moe = name in ("activation", "gate", "top_k")
+    changed = {**options, **({"moe": {**options["moe"], **new}} if in_moe else new)}
+    with pytest.raises(RuntimeError, match=f"{name} must be .* with which the policy was saved"):
+        loaded(kind, model, file, policy_kwargs=changed)
+    harmless = {"moe": {**options["moe"], "balance_coef": 0.5, "z_coef": 0.1}}
+    loaded(kind, model, file, policy_kwargs={**options, **harmless})
+
+
+def test_images_are_normalised_as_when_they_were_saved() -> None:
+    env = FakeImageEnv(screen_height=20, screen_width=20, n_channels=1, channel_first=True)
+    model = PPO("MoEPolicy", env, n_steps=8, batch_size=8, policy_kwargs=MOE, device="cpu")
+    file = io.BytesIO()
+    model.save(file)
+    with pytest.raises(RuntimeError, match="normalize_images must be True, with which"):
+        loaded("", model, file, policy_kwargs={**MOE, "normalize_images": False})
 
 
 def test_awr_keeps_its_own_defaults() -> None:

@@ -12,6 +12,8 @@ from command import BELOW_SB3, Program
 from contextual_bandit import ContextualBandit
 from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.torch_layers import NatureCNN
 from stable_baselines3.common.vec_env import VecEnv
 
 import rlshare  # noqa: F401  registers the aliases
@@ -58,7 +60,7 @@ def bandit(observation: str = "box", action: str = "discrete") -> VecEnv:
 def agent(policy: str, env: Any, policy_kwargs: dict[str, Any], **kwargs: Any) -> Any:
     return contrib.MaskablePPO(
         policy, env, n_steps=32, batch_size=128, n_epochs=4, seed=0, device="cpu",
-        learning_rate=0.003, policy_kwargs=policy_kwargs, **kwargs,
+        policy_kwargs=policy_kwargs, **{"learning_rate": 0.003, **kwargs},
     )  # fmt: skip
 
 
@@ -168,3 +170,38 @@ def test_without_sb3_contrib_the_extra_is_named(tmp_path: Path) -> None:
     with Program("-c", program, cwd=tmp_path, imported=BELOW_SB3) as found:
         found.wait()
     assert "pip install 'rlshare[sb3-contrib]'" in found.stderr.splitlines()[-1]
+
+
+class MaskedImages(FakeImageEnv):
+    """Images, of whose actions the first is forbidden."""
+
+    def action_masks(self) -> np.ndarray[Any, Any]:
+        return np.arange(self.action_space.n) > 0  # type: ignore[attr-defined]
+
+    def step(self, action: Any) -> Any:
+        assert action > 0
+        return super().step(action)
+
+
+@pytest.mark.parametrize("channel_first", [True, False])
+def test_experts_learn_from_images_under_masks(channel_first: bool) -> None:
+    env = MaskedImages(screen_height=36, screen_width=36, n_channels=1, channel_first=channel_first)
+    model = contrib.MaskablePPO(
+        "MoECnnPolicy", env, n_steps=16, batch_size=8, n_epochs=1, policy_kwargs=EXPERTS,
+        device="cpu",
+    )  # fmt: skip
+    before = [parameter.clone() for parameter in model.policy.parameters()]
+    model.learn(32)
+    assert type(model.policy.features_extractor.base) is NatureCNN
+    assert not all(map(torch.equal, before, model.policy.parameters()))
+
+
+@pytest.mark.parametrize(("policy", "options"), [("GBTPolicy", TREES), ("MoEPolicy", EXPERTS)])
+def test_a_schedule_drives_the_rates(policy: str, options: dict[str, Any]) -> None:
+    model = agent(policy, bandit(), options, learning_rate=lambda remaining: 0.01 * (1 + remaining))
+    model.learn(512)  # learnt from when half of it remains, and when nothing does
+    assert model.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+    if policy == "GBTPolicy":
+        trees = model.policy.ensembles[0]
+        rates = [trees.tree_structure(i)["rates"][0] for i in (0, trees.n_trees - 1)]
+        assert rates == pytest.approx([0.375, 0.25])

@@ -1,6 +1,7 @@
 """What Stable-Baselines3's policies can be asked for, asked of MoE policies."""
 
 import copy
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,12 @@ from contextual_bandit import ContextualBandit
 from gymnasium import spaces
 from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
 from stable_baselines3.common.envs import FakeImageEnv
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.dqn.policies import DQNPolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
 
 import rlshare.policies
 from rlshare.policies import MoEDQNPolicy, MoEPolicy, MoESACPolicy, MoETD3Policy, TreeRolloutBuffer
@@ -28,6 +33,15 @@ CLASSES: dict[str, tuple[Any, spaces.Space[Any]]] = {
     "TD3": (MoETD3Policy, ACTION),
     "DQN": (MoEDQNPolicy, spaces.Discrete(2)),
 }
+
+
+STOCK = {"PPO": ActorCriticPolicy, "SAC": SACPolicy, "TD3": TD3Policy, "DQN": DQNPolicy}
+
+
+def options_of(made: Any) -> dict[str, Any]:
+    """The options of a policy's constructor, and their defaults."""
+    found = inspect.signature(made.__init__).parameters.values()
+    return {each.name: each.default for each in found if each.default is not each.empty}
 
 
 def policy(name: str = "PPO", observation: spaces.Space[Any] = VECTOR, **kwargs: Any) -> Any:
@@ -290,6 +304,84 @@ def test_options_that_are_refused(name: str, options: dict[str, Any], message: s
         policy(name, **options)
 
 
+EVERY_OPTION = [
+    (name, option)
+    for name, (made, _) in CLASSES.items()
+    for option in {option: None for stock in STOCK.values() for option in options_of(stock)}
+]
+
+
+@pytest.mark.parametrize(("name", "option"), EVERY_OPTION)
+def test_an_option_of_sb3_works_or_is_refused_with_the_reason(name: str, option: str) -> None:
+    own = options_of(STOCK[name])
+    if option in own:
+        policy(name, **({} if own[option] is None else {option: own[option]}))
+        return
+    stock = next(options_of(each) for each in STOCK.values() if option in options_of(each))
+    with pytest.raises(ValueError, match=f"MoEPolicy has no option '{option}' here: ") as said:
+        policy(name, **{option: stock[option]})
+    assert all(known in str(said.value) for known in own)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "why"),
+    [
+        ("SAC", "value_lr_scale", "values are learnt at learning_rate"),
+        ("DQN", "store_routes", "a replay buffer has none"),
+        ("DQN", "shared", "it has one network"),
+        ("PPO", "value_lr_scal", "did you mean 'value_lr_scale'"),
+        ("PPO", "tree", "Its options: "),
+    ],
+)
+def test_options_of_other_policies_are_refused(name: str, option: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"MoEPolicy has no option '{option}' here.*{why}"):
+        policy(name, **{option: 1})
+
+
+BAD_VALUES: dict[str, list[tuple[Any, str]]] = {
+    "net_arch": [(8, "of units, got 8"), ("big", "got 'big'"), ([{"x": 8}], "must be")],
+    "activation_fn": [("relu", "a class of modules"), (None, "got None"), (torch.nn.ReLU(), "")],
+    "log_std_init": [("wide", "must be a finite number, got 'wide'"), (None, "got None")],
+    "clip_mean": [(-1.0, "must be finite and >= 0, got -1")],
+    "n_critics": [(0, "must be an integer >= 1, got 0"), (1.5, "got 1.5")],
+    "ortho_init": [("no", "must be True or False, got 'no'")],
+    "full_std": [("no", "must be True or False, got 'no'")],
+    "use_expln": [("no", "must be True or False, got 'no'")],
+    "normalize_images": [(None, "must be True or False, got None")],
+    "share_features_extractor": [("no", "must be True or False, got 'no'")],
+    "store_routes": [("no", "must be True or False, got 'no'")],
+    "squash_output": [(True, "must be False without use_sde=True")],
+    "features_extractor_class": [("cnn", "must be a subclass of BaseFeaturesExtractor")],
+    "features_extractor_kwargs": [({"dim": 8}, "has no 'dim'"), (8, "must be a dict")],
+    "moe": [(8, "must be a dict")],
+}
+
+
+@pytest.mark.parametrize("option", BAD_VALUES)
+def test_values_are_checked_for_every_algorithm(option: str) -> None:
+    for name, (made, action) in CLASSES.items():
+        if option not in {**options_of(STOCK[name]), **options_of(made)}:
+            continue
+        for value, rule in BAD_VALUES[option]:
+            with pytest.raises(ValueError, match=f"{option}.*{rule}"):
+                made(VECTOR, action, lambda _: 1e-2, **{option: value})
+
+
+@pytest.mark.parametrize(
+    "net_arch",
+    [[8], (8,), np.array([8]), {"pi": [8], "other": [8]}, [{"pi": [8], "other": [8]}]],
+)
+@pytest.mark.parametrize(("name", "other"), [("PPO", "vf"), ("SAC", "qf"), ("TD3", "qf")])
+def test_layers_come_as_a_list_or_by_part(name: str, other: str, net_arch: Any) -> None:
+    by_part = net_arch[0] if isinstance(net_arch, list) else net_arch
+    if isinstance(by_part, dict):
+        net_arch = {"pi": by_part["pi"], other: by_part["other"]}
+    made = policy(name, net_arch=net_arch)
+    actor = made.mlp_extractor.policy_net if name == "PPO" else made.actor
+    assert any(p.shape[:1] == (8,) for p in actor.parameters())
+    update(made, 0)
+
+
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize(
     "space",
@@ -299,17 +391,43 @@ def test_options_that_are_refused(name: str, options: dict[str, Any], message: s
         spaces.Text(3),
         spaces.Dict(a=VECTOR, b=spaces.Tuple([VECTOR])),
         spaces.Dict(a=spaces.Dict(b=VECTOR)),
+        spaces.Dict(),
+        spaces.Box(-1.0, 1.0, ()),
+        spaces.Box(-1.0, 1.0, (0,)),
+        spaces.Dict(a=spaces.Box(-1.0, 1.0, (2, 0)), b=VECTOR),
+        spaces.Discrete(3, start=5),
+        spaces.Dict(a=spaces.Discrete(3, start=-1)),
+        spaces.MultiDiscrete([2, 3], start=[0, 1]),
     ],
 )
 def test_observations_nobody_supports_are_refused_by_name(name: str, space: Any) -> None:
-    with pytest.raises(ValueError, match=r"observations.* must be Box, Discrete, MultiDiscrete of"):
+    with pytest.raises(ValueError, match=r"observation.* of MoEPolicy.* must (be|have|hold|count)"):
         policy(name, space)
 
 
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("options", [{}, {"features_extractor_class": CombinedExtractor}])
+def test_images_too_small_for_a_dict_are_refused_by_name(name: str, options: Any) -> None:
+    with pytest.raises(ValueError, match="'i' must be an image of at least 36 x 36 pixels, got"):
+        policy(name, spaces.Dict(i=image(side=20), v=VECTOR), **options)
+
+
 def test_actions_nobody_supports_are_refused_by_name() -> None:
-    for action in (spaces.MultiDiscrete([[2, 3]]), spaces.MultiBinary([2, 2]), spaces.Text(3)):
-        with pytest.raises(ValueError, match="actions must be"):
+    for action in (
+        spaces.MultiDiscrete([[2, 3]]),
+        spaces.MultiBinary([2, 2]),
+        spaces.Text(3),
+        spaces.Discrete(3, start=1),
+        spaces.MultiDiscrete([2, 3], start=[1, 0]),
+        spaces.Box(-1.0, 1.0, (0,)),
+    ):
+        with pytest.raises(ValueError, match=r"actions of MoEPolicy.* must (be|have|hold|count)"):
             MoEPolicy(VECTOR, action, lambda _: 1e-3)
+    for name in ("SAC", "TD3", "DQN"):
+        with pytest.raises(ValueError, match="actions of MoEPolicy must be"):
+            CLASSES[name][0](VECTOR, spaces.MultiBinary(2), lambda _: 1e-3)
+    with pytest.raises(ValueError, match="use_sde must be False unless actions are a Box"):
+        MoEPolicy(VECTOR, spaces.Discrete(2), lambda _: 1e-3, use_sde=True)
 
 
 def test_policies_of_images_are_the_same_classes() -> None:

@@ -1,6 +1,7 @@
 """What ``policy_kwargs`` of tree policies may hold, and which spaces they take."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +16,16 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from rlshare.agents import AWR
-from rlshare.policies import GBTDQNPolicy, GBTPolicy, GBTSACPolicy, GBTTD3Policy
+from rlshare.policies import (
+    GBTDQNPolicy,
+    GBTPolicy,
+    GBTSACPolicy,
+    GBTTD3Policy,
+    MoEDQNPolicy,
+    MoEPolicy,
+    MoESACPolicy,
+    MoETD3Policy,
+)
 from rlshare.policies.gbt.options import (
     TreeActorCriticOptions,
     TreeActorOptions,
@@ -70,13 +80,50 @@ def test_an_unknown_option_is_refused_with_the_nearest(family: str) -> None:
 @pytest.mark.parametrize("family", ["sac", "td3"])
 def test_layers_of_critics_come_as_a_list_or_as_sb3s_dict(family: str) -> None:
     policy, _, _, actions = FAMILIES[family]
-    for net_arch in ([8], {"qf": [8]}, {"pi": [], "qf": [8]}, np.array([8])):
+    for net_arch in ([8], {"qf": [8]}, {"pi": [], "qf": [8]}, np.array([8]), [{"qf": [8]}]):
         made = policy(BOX, actions, lambda _: 1.0, net_arch=net_arch)
         assert made.critic.qf0[0].out_features == 8
+    made = policy(BOX, actions, lambda _: 1.0, net_arch=None)
+    assert made.options.net_arch == {"sac": [256, 256], "td3": [400, 300]}[family]
+    for wrong in (8, "big", {"qf": 8}, {"qf": None}):
+        with pytest.raises(ValueError, match="net_arch must be a list of widths or a dict"):
+            policy(BOX, actions, lambda _: 1.0, net_arch=wrong)
+    with pytest.raises(ValueError, match="net_arch of 'pi' must be empty, got 8"):
+        policy(BOX, actions, lambda _: 1.0, net_arch={"pi": 8, "qf": [8]})
     with pytest.raises(ValueError, match="net_arch of 'pi' must be empty, got"):
         policy(BOX, actions, lambda _: 1.0, net_arch={"pi": [8], "qf": [8]})
     with pytest.raises(ValueError, match="parts of net_arch must be one of pi, qf, got 'vf'"):
         policy(BOX, actions, lambda _: 1.0, net_arch={"vf": [8]})
+
+
+EXPERTS = {"ppo": MoEPolicy, "dqn": MoEDQNPolicy, "sac": MoESACPolicy, "td3": MoETD3Policy}
+Adam = torch.optim.Adam
+
+
+@pytest.mark.parametrize("kind", ["trees", "experts"])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer_class": None}, "optimizer_class must be a class of optimizers .*got None"),
+        ({"optimizer_class": "adam"}, "optimizer_class must be a class of optimizers .*'adam'"),
+        ({"optimizer_class": torch.nn.Linear}, "optimizer_class must be a class of optimizers"),
+        ({"optimizer_class": torch.optim.LBFGS}, "must step without a closure"),
+        ({"optimizer_class": torch.optim.SparseAdam}, "must step without sparse gradients"),
+        ({"optimizer_kwargs": {"lr": 0.1}}, "optimizer_kwargs must be without 'lr', got 0.1"),
+        ({"optimizer_kwargs": {"ep": 0.1}}, "optimizer_kwargs has no 'ep', did you mean 'eps'"),
+        ({"optimizer_kwargs": {"params": []}}, "optimizer_kwargs has no 'params'"),
+        ({"optimizer_kwargs": 3}, "optimizer_kwargs must be a dict of arguments of Adam, got 3"),
+        ({"optimizer_class": partial(Adam, eps=0.1), "optimizer_kwargs": {"lr": 1}}, "without"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_is_refused(
+    kind: str, family: str, options: dict[str, Any], message: str
+) -> None:
+    policy = FAMILIES[family][0] if kind == "trees" else EXPERTS[family]
+    with pytest.raises(ValueError, match=message):
+        policy(BOX, FAMILIES[family][3], lambda _: 1.0, **options)
+    policy(BOX, FAMILIES[family][3], lambda _: 1.0, optimizer_class=partial(Adam, eps=0.1))
 
 
 NUMBERS = {
@@ -206,7 +253,11 @@ def test_the_spaces_of_the_table_train(algorithm: str, observation: str) -> None
         (spaces.Dict({}), BOX, "at least one part"),
         (BOX, spaces.MultiDiscrete([[2, 3]]), r"actions of GBTPolicy: .*nvec of shape \(1, 2\)"),
         (BOX, spaces.Tuple([BOX]), "actions of GBTPolicy must be .*got Tuple"),
-        (BOX, spaces.MultiBinary([2, 2]), r"MultiBinary actions .* got shape \(2, 2\)"),
+        (BOX, spaces.MultiBinary([2, 2]), r"actions .*: MultiBinary .* got shape \(2, 2\)"),
+        (BOX, spaces.Discrete(2, start=1), "actions of GBTPolicy must count from 0, got Disc"),
+        (BOX, spaces.MultiDiscrete([2], start=[1]), "actions of GBTPolicy must count from 0"),
+        (BOX, spaces.Box(-1.0, 1.0, (0,)), "actions of GBTPolicy must hold at least one number"),
+        (spaces.Box(-1.0, 1.0, (2, 0)), BOX, "observations .* must hold at least one number"),
         (BOX, spaces.Dict({"a": BOX}), "got Dict"),
     ],
 )
@@ -226,6 +277,27 @@ def test_other_spaces_are_refused_by_name(observation: Any, action: Any, message
 def test_actions_of_another_algorithm_are_refused(policy: Any, action: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         policy(BOX, action, lambda _: 1.0)
+
+
+STARTED = spaces.Discrete(3, start=5)
+SMALL_IMAGE = spaces.Box(0, 255, (3, 20, 20), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (STARTED, "observations of GBTPolicy must count from 0, got Discrete"),
+        (spaces.Dict(a=STARTED), "part 'a' of a Dict observation of GBTPolicy must count from 0"),
+        (spaces.Box(-1.0, 1.0, ()), "a Box must have at least one dimension"),
+        (spaces.Dict(a=SMALL_IMAGE), "'a' must be an image of at least 36 x 36 pixels"),
+    ],
+)
+def test_trees_take_what_networks_beside_them_cannot(space: Any, message: str) -> None:
+    GBTPolicy(space, BOX, lambda _: 1.0).predict(space.sample())
+    GBTSACPolicy(space, BOX, lambda _: 1.0, critic="tanh").predict(space.sample())
+    for policy in (GBTSACPolicy, GBTTD3Policy):
+        with pytest.raises(ValueError, match=message):
+            policy(space, BOX, lambda _: 1.0)
 
 
 def test_a_box_must_hold_numbers() -> None:

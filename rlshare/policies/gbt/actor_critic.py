@@ -1,6 +1,6 @@
 """Boosted trees as an actor-critic policy of Stable-Baselines3."""
 
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from gymnasium import spaces
@@ -23,7 +23,7 @@ from rlshare.policies.gbt.heads import (
 )
 from rlshare.policies.gbt.options import TreeActorCriticOptions, learning_rate, read_options
 from rlshare.policies.rows import rows_of
-from rlshare.policies.spaces import check_spaces
+from rlshare.policies.spaces import ACTIONS, check_spaces
 from rlshare.trees.torch.module import TreeEnsemble
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 
@@ -60,6 +60,7 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
     # - the optimizer        -> BoostingOptimizer over the trees and log_std
     # SB3's constructor calls `_build` before the options are known, so that it builds nothing.
 
+    actions: ClassVar[tuple[str, ...]] = ACTIONS["PPO"]
     features_extractor: TabularFeatures
     optimizer: BoostingOptimizer
     options: TreeActorCriticOptions
@@ -73,7 +74,7 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
         **options: Any,
     ) -> None:
         chosen = read_options(TreeActorCriticOptions, {"use_sde": use_sde, **options})
-        check_spaces("GBTPolicy", observation_space, action_space)
+        check_spaces("GBTPolicy", observation_space, action_space, self.actions)
         super().__init__(
             observation_space,
             action_space,
@@ -102,6 +103,7 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
             lr=reference_rate(lr_schedule),
             torch_lr=learning_rate("log_std_lr", chosen.log_std_lr),
         )
+        self.watch_optimizers()
 
     def _build_trees(self) -> None:
         options = self.options

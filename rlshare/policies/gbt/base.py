@@ -6,11 +6,13 @@ from math import inf
 from typing import Any, cast
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 
 from rlshare.policies.gbt.options import TreeOptions
+from rlshare.policies.saving import SavedPolicy
 from rlshare.trees import BoostedTrees
 from rlshare.trees.torch.module import TreeEnsemble
 from rlshare.trees.torch.optimizer import BoostingOptimizer
@@ -19,7 +21,7 @@ _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters 
 _PROGRESS = [i / 100 for i in range(101)]  # of a run that remains
 
 
-class TreePolicy:
+class TreePolicy(SavedPolicy):
     """Mixin for policies whose parameters are trees."""
 
     options: TreeOptions
@@ -51,6 +53,12 @@ class TreePolicy:
         modules = cast("BasePolicy", self).modules()
         return sum(getattr(module, "n_evaluations", 0) for module in modules)
 
+    def initial_options(self) -> dict[str, Any]:
+        """Return what says where training begins."""
+        has_deviation = isinstance(cast("BasePolicy", self).action_space, spaces.Box)
+        names = ("log_std_init",) if has_deviation else ()
+        return {name: value for name, value in self._options.items() if name in names}
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
@@ -67,7 +75,7 @@ class TreePolicy:
         own = [(trees.params, trees.schedules) for trees in self.ensembles]
         if strict:
             self._check_structure(state_dict)
-        found = super().load_state_dict(state_dict, strict, assign)  # type: ignore[misc]
+        found = super().load_state_dict(state_dict, strict, assign)
         for trees, (params, schedules) in zip(self.ensembles, own, strict=True):
             if self.options.tree.get("random_state") is None:  # one that was drawn goes on
                 params = replace(params, random_state=trees.params.random_state)

@@ -11,14 +11,15 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
+from torch.optim import Optimizer
 
 from rlshare.policies.gbt.base import TreePolicy, reference_rate
 from rlshare.policies.gbt.critics import ActionForm, TreeCritic
 from rlshare.policies.gbt.features import TabularFeatures
 from rlshare.policies.gbt.heads import Head, build_ensemble
 from rlshare.policies.gbt.networks import TreeSACActor, TreeTD3Actor
-from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate
-from rlshare.policies.spaces import ACTIONS, check_spaces
+from rlshare.policies.gbt.options import Form, TreeActorOptions, learning_rate, read_options
+from rlshare.policies.spaces import ACTIONS, check_images, check_spaces
 from rlshare.trees import TreeParams
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 from rlshare.trees.torch.target import FollowedEnsemble, TargetEnsemble
@@ -30,6 +31,7 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
     """Builds actor and critics in place of the policy of SB3 that the subclass also inherits."""
 
     actor_type: type[TreeSACActor] | type[TreeTD3Actor]  # set by the subclass
+    family: type[TreeActorOptions]  # likewise
     options: TreeActorOptions
     actor: Any
     critic: ContinuousCritic
@@ -40,21 +42,25 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
-        options: TreeActorOptions,
+        **options: Any,
     ) -> None:
-        self.options = options
-        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"])
+        chosen = self.options = read_options(self.family, options)
+        networks = chosen.critic == "nn"
+        check_spaces("GBTPolicy", observation_space, action_space, ACTIONS["SAC"], networks)
         mixed = isinstance(observation_space, spaces.Dict)
+        if networks and mixed:
+            check_images(observation_space, normalize_images=True)
         super().__init__(
             observation_space,
             action_space,
             lr_schedule,
-            net_arch={"pi": [], "qf": options.net_arch},
+            net_arch={"pi": [], "qf": chosen.net_arch},
             features_extractor_class=CombinedExtractor if mixed else FlattenExtractor,
-            optimizer_class=options.optimizer_class,
-            optimizer_kwargs=options.optimizer_kwargs,
-            n_critics=options.n_critics,
+            optimizer_class=chosen.optimizer_class,
+            optimizer_kwargs=chosen.optimizer_kwargs,
+            n_critics=chosen.n_critics,
         )
+        self.watch_optimizers()
 
     def _build(self, lr_schedule: Schedule) -> None:
         features = TabularFeatures(self.observation_space)
@@ -62,11 +68,15 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         heads = self._actor_heads(get_action_dim(self.action_space))
         trees = build_ensemble(heads, features.features_dim, params, FollowedEnsemble)
         self.actor = self._make_tree_actor(features, trees)
-        self.actor.optimizer = BoostingOptimizer([trees], lr=reference_rate(lr_schedule))
+        beside: list[Optimizer] = []
         if self.options.critic == "nn":
             self._build_networks(lr_schedule)
+            beside = [self.critic.optimizer]
         else:
             self._build_forms(lr_schedule, features, params)
+        self.actor.optimizer = BoostingOptimizer(
+            [trees], lr=reference_rate(lr_schedule), beside=beside
+        )
         self.critic_target.set_training_mode(False)
 
     def _actor_heads(self, n_actions: int) -> list[Head]:

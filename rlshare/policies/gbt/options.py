@@ -12,9 +12,10 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 import torch
 
-from rlshare.checks import integer, is_real, non_negative, one_of
+from rlshare.checks import finite, integer, is_real, non_negative, one_of, switch
 from rlshare.messages import nearest
 from rlshare.policies.gbt.budget import TreeBudget
+from rlshare.policies.options import check_optimizer, refuse_unknown
 from rlshare.trees import Linear, Table, TreeParams
 
 Rate = float | Mapping[str, float] | Sequence[float]
@@ -72,6 +73,8 @@ class TreeOptions:
 
     def __post_init__(self) -> None:
         """Check every value and make it plain data."""
+        if not isinstance(self.tree, Mapping | None):
+            raise ValueError(f"tree must be a dict of fields of TreeParams, got {self.tree!r}")
         self._set("tree", dict(self.tree or {}))
         _known_tree_keys(self.tree)
         TreeParams(**self.tree)
@@ -81,6 +84,7 @@ class TreeOptions:
                 self._set(one.name, _plain_rate(one.name, value))
             elif one.name.endswith("_grad_norm"):
                 self._set(one.name, clip_norm(one.name, value))
+        check_optimizer(self.optimizer_class, self.optimizer_kwargs)
         self._check_family()
 
     def _check_family(self) -> None:
@@ -213,14 +217,14 @@ class TreeActorOptions(TreeOptions):
             at a bound), "tanh", "quadratic".
         n_critics: number of critics, the least of which counts.
         net_arch: hidden layers of critics that are networks; of SB3's ``{"pi": .., "qf": ..}``
-            the part "qf", and "pi" must be empty.
+            the part "qf", and "pi" must be empty; None for the default.
     """
 
     policy_lr: Rate = 0.05
     max_policy_grad_norm: float | None = 1.0
     critic: CriticKind = "nn"
     n_critics: int = 2
-    net_arch: Sequence[int] | Mapping[str, Sequence[int]] = (400, 300)
+    net_arch: Sequence[int] | Mapping[str, Sequence[int]] | None = (400, 300)
 
     def _check_family(self) -> None:
         super()._check_family()
@@ -231,7 +235,8 @@ class TreeActorOptions(TreeOptions):
                 "thresholds: dQ/da would be 0"
             )
         self._set("n_critics", integer("n_critics", self.n_critics, 1))
-        self._set("net_arch", _critic_layers(self.net_arch))
+        default = type(self).net_arch  # of a dataclass, an attribute of the class
+        self._set("net_arch", _critic_layers(self.net_arch, default))
 
 
 @dataclass(frozen=True)
@@ -244,7 +249,7 @@ class TreeStochasticActorOptions(TreeActorOptions):
         log_std_init: initial log standard deviation, before the tangent.
     """
 
-    net_arch: Sequence[int] | Mapping[str, Sequence[int]] = (256, 256)
+    net_arch: Sequence[int] | Mapping[str, Sequence[int]] | None = (256, 256)
     log_std_lr: Rate = 0.02
     log_std_init: float = 0.0
 
@@ -270,12 +275,7 @@ def read_options(family: type[Family], given: Mapping[str, Any]) -> Family:
             "needs the last hidden layer of a network, and trees have none"
         )
     known = [one.name for one in dataclasses.fields(family)]
-    for name in options:
-        if name not in known:
-            why = f": {_REASONS[name]}." if name in _REASONS else nearest(name, known)
-            raise ValueError(
-                f"GBTPolicy has no option {name!r} here{why} Its options: {', '.join(known)}"
-            )
+    refuse_unknown("GBTPolicy", options, known, _REASONS)
     return family(**options)
 
 
@@ -326,30 +326,6 @@ def clip_norm(name: str, norm: float | None) -> float | None:
     return float(norm)
 
 
-def finite(name: str, value: Any) -> float:
-    """Return a finite number.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if not is_real(value) or not np.isfinite(float(value)):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return float(value)
-
-
-def switch(name: str, value: Any) -> bool:
-    """Return True or False, of numpy too.
-
-    Raises:
-        ValueError: if it is neither.
-    """
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value.item()
-    if not isinstance(value, bool | np.bool_):
-        raise ValueError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
-
-
 def _known_tree_keys(tree: Mapping[str, Any]) -> None:
     known = [one.name for one in dataclasses.fields(TreeParams)]
     for key in tree:
@@ -359,15 +335,18 @@ def _known_tree_keys(tree: Mapping[str, Any]) -> None:
             )
 
 
-def _critic_layers(net_arch: Any) -> list[int]:
+def _critic_layers(net_arch: Any, default: Any) -> list[int]:
     """Return the widths of the hidden layers of critics that are networks."""
-    layers = net_arch
-    if isinstance(net_arch, Mapping):
-        for part in net_arch:
+    layers = default if net_arch is None else net_arch
+    if isinstance(layers, Sequence) and len(layers) == 1 and isinstance(layers[0], Mapping):
+        layers = layers[0]  # SB3 before 1.8
+    if isinstance(layers, Mapping):
+        for part in layers:
             one_of("parts of net_arch", part, ("pi", "qf"))
-        if len(net_arch.get("pi", ())):
-            raise ValueError(f"net_arch of 'pi' must be empty, got {net_arch['pi']!r}: {_LAYERS}")
-        layers = net_arch.get("qf", ())
+        actor = layers.get("pi")
+        if actor is not None and np.size(actor):
+            raise ValueError(f"net_arch of 'pi' must be empty, got {actor!r}: {_LAYERS}")
+        layers = layers.get("qf", ())
     if isinstance(layers, str) or not isinstance(layers, Sequence | np.ndarray):
         raise ValueError(f"net_arch must be a list of widths or a dict with 'qf', got {net_arch!r}")
     return [integer("net_arch", width, 1) for width in layers]

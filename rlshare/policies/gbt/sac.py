@@ -1,10 +1,7 @@
 """Boosted trees as the actor, and if wanted the critics, of Stable-Baselines3's SAC."""
 
 from dataclasses import replace
-from typing import Any
 
-from gymnasium import spaces
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 
 from rlshare.policies.gbt.heads import Head
@@ -13,7 +10,6 @@ from rlshare.policies.gbt.off_policy import TreeActorPolicy
 from rlshare.policies.gbt.options import (
     TreeStochasticActorOptions,
     learning_rate,
-    read_options,
 )
 
 
@@ -43,17 +39,8 @@ class GBTSACPolicy(TreeActorPolicy, SACPolicy):
     """
 
     actor_type = TreeSACActor
+    family = TreeStochasticActorOptions
     options: TreeStochasticActorOptions
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        **options: Any,
-    ) -> None:
-        chosen = read_options(TreeStochasticActorOptions, options)
-        super().__init__(observation_space, action_space, lr_schedule, chosen)
 
     def _actor_heads(self, n_actions: int) -> list[Head]:
         mean = self._policy_head(n_actions)

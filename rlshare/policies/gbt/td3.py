@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from gymnasium import spaces
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.td3.policies import TD3Policy
 
 from rlshare.policies.gbt.heads import Head
 from rlshare.policies.gbt.networks import TreeTD3Actor
 from rlshare.policies.gbt.off_policy import TreeActorPolicy
-from rlshare.policies.gbt.options import TreeActorOptions, read_options
+from rlshare.policies.gbt.options import TreeActorOptions
 
 
 class GBTTD3Policy(TreeActorPolicy, TD3Policy):
@@ -23,17 +22,8 @@ class GBTTD3Policy(TreeActorPolicy, TD3Policy):
     """
 
     actor_type = TreeTD3Actor
+    family = TreeActorOptions
     actor_target: Any
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Box,
-        lr_schedule: Schedule,
-        **options: Any,
-    ) -> None:
-        chosen = read_options(TreeActorOptions, options)
-        super().__init__(observation_space, action_space, lr_schedule, chosen)
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)

@@ -1,7 +1,7 @@
 """Mixtures of experts as policies of Stable-Baselines3's on-policy algorithms."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium import spaces
 from stable_baselines3.common.distributions import make_proba_distribution
@@ -11,15 +11,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import Tensor, nn
 
 from rlshare import checks
-from rlshare.policies.moe.base import (
-    ExpertPolicy,
-    NetArch,
-    checked_arch,
-    shared_extractor,
-    with_fused_adam,
-    without_graph,
-)
-from rlshare.policies.moe.encoders import check_spaces
+from rlshare.policies.moe.base import ExpertPolicy, without_graph
 from rlshare.policies.moe.extractor import expert_layers, extractor_inputs
 from rlshare.policies.moe.optimizer import ValueRate, scaled_gradient
 from rlshare.policies.moe.routes import KeptRoutes
@@ -65,31 +57,23 @@ class MoEPolicy(ExpertPolicy, ActorCriticPolicy):
         ValueError: for an option that breaks its rule; the message states both.
     """
 
+    parts = ("pi", "vf")
+    sharing = True
+    adam: ClassVar[dict[str, Any]] = {"eps": 1e-5}  # SB3's for actor and critic
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         moe: Mapping[str, Any] | None = None,
-        shared: bool | None = None,
         value_lr_scale: float = 1.0,
         store_routes: bool = False,
-        net_arch: NetArch = None,
         **kwargs: Any,
     ) -> None:
-        check_spaces(observation_space, action_space)
         self._value_lr_scale = checks.positive("value_lr_scale", value_lr_scale)
-        self._store_routes = bool(store_routes)
-        share = shared_extractor(kwargs, shared, default=True)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            net_arch=checked_arch(net_arch, ("pi", "vf"), []),
-            share_features_extractor=share,
-            **self._features(moe, kwargs),
-            **with_fused_adam(kwargs, eps=1e-5),  # SB3's epsilon for actor and critic
-        )
+        self._store_routes = checks.switch("store_routes", store_routes)
+        super().__init__(observation_space, action_space, lr_schedule, moe, **kwargs)
         self._routes = KeptRoutes()
 
     def _build_mlp_extractor(self) -> None:
@@ -160,13 +144,12 @@ class MoEPolicy(ExpertPolicy, ActorCriticPolicy):
         return {**self.__dict__, "action_dist": without_graph(self.action_dist, fresh)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self._value_rate.hook(self.optimizer)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             **super()._get_constructor_parameters(),
-            "shared": self.share_features_extractor,
             "value_lr_scale": self._value_lr_scale,
             "store_routes": self._store_routes,
         }

@@ -3,7 +3,6 @@
 from typing import Any
 
 from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import (
     BaseFeaturesExtractor,
     CombinedExtractor,
@@ -11,7 +10,8 @@ from stable_baselines3.common.torch_layers import (
     NatureCNN,
 )
 
-_LEAST_SIDE = 36  # of an image, in pixels: a smaller one does not fill NatureCNN's filters
+from rlshare.policies.options import check_kwargs
+from rlshare.policies.spaces import check_images, is_convolved
 
 EncoderClass = type[BaseFeaturesExtractor]
 
@@ -24,11 +24,7 @@ def encoder_class(space: spaces.Space[Any], normalize_images: bool) -> EncoderCl
     """
     if isinstance(space, spaces.Dict):
         return CombinedExtractor
-    if is_image_space(space, normalized_image=not normalize_images):
-        assert space.shape is not None
-        if min(space.shape[1:]) >= _LEAST_SIDE:
-            return NatureCNN
-    return FlattenExtractor
+    return NatureCNN if is_convolved(space, normalize_images) else FlattenExtractor
 
 
 def encoder(
@@ -44,36 +40,22 @@ def encoder(
         chosen: its class, None for that of :func:`encoder_class`.
         options: its arguments beside the space.
         normalize_images: False where images are normalised already.
+
+    Raises:
+        ValueError: for what is no extractor, for other arguments than it has, and for images that
+            are too small for it.
     """
+    if chosen is not None and not (
+        isinstance(chosen, type) and issubclass(chosen, BaseFeaturesExtractor)
+    ):
+        raise ValueError(
+            f"features_extractor_class must be a subclass of BaseFeaturesExtractor, got {chosen!r}"
+        )
     kind = encoder_class(space, normalize_images) if chosen is None else chosen
+    check_kwargs("features_extractor_kwargs", options, kind, given=("observation_space",))
     options = dict(options or {})
+    if kind in (NatureCNN, CombinedExtractor):
+        check_images(space, normalize_images)
     if not normalize_images and issubclass(kind, NatureCNN | CombinedExtractor):
         options["normalized_image"] = True  # as SB3's BaseModel tells its own
     return kind(space, **options)
-
-
-def check_spaces(observation: spaces.Space[Any], action: spaces.Space[Any]) -> None:
-    """Refuse spaces that Stable-Baselines3 cannot make features or a distribution of.
-
-    Raises:
-        ValueError: naming the space.
-    """
-    parts = observation.spaces if isinstance(observation, spaces.Dict) else {"": observation}
-    for key, part in parts.items():
-        if not _is_flat(part):
-            entry = f", entry {key!r}," if key else ""
-            raise ValueError(
-                f"observations{entry} must be Box, Discrete, MultiDiscrete of one dimension, "
-                f"MultiBinary or a Dict of these, got {part}"
-            )
-    if not _is_flat(action) or (isinstance(action, spaces.MultiBinary) and len(action.shape) > 1):
-        raise ValueError(
-            "actions must be Box, Discrete, or MultiDiscrete or MultiBinary of one dimension, got "
-            f"{action}"
-        )
-
-
-def _is_flat(space: spaces.Space[Any]) -> bool:
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.nvec.ndim == 1
-    return isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary)

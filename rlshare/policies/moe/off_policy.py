@@ -1,62 +1,19 @@
 """Mixtures of experts as policies of Stable-Baselines3's off-policy algorithms."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from gymnasium import spaces
 from stable_baselines3.common.distributions import (
     SquashedDiagGaussianDistribution,
     StateDependentNoiseDistribution,
 )
 from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from rlshare.policies.moe.base import (
-    ExpertPolicy,
-    NetArch,
-    checked_arch,
-    shared_extractor,
-    with_fused_adam,
-    without_graph,
-)
-from rlshare.policies.moe.encoders import check_spaces
-
-
-class _ActorCritics(ExpertPolicy):
-    """Constructor and its parameters of MoESACPolicy and MoETD3Policy."""
-
-    share_features_extractor: bool
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        moe: Mapping[str, Any] | None = None,
-        shared: bool | None = None,
-        net_arch: NetArch = None,
-        **kwargs: Any,
-    ) -> None:
-        check_spaces(observation_space, action_space)
-        share = shared_extractor(kwargs, shared, default=False)
-        super().__init__(
-            observation_space,
-            action_space,
-            lr_schedule,
-            net_arch=checked_arch(net_arch, ("pi", "qf"), [256]),
-            share_features_extractor=share,
-            **self._features(moe, kwargs),
-            **with_fused_adam(kwargs),
-        )
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        data = super()._get_constructor_parameters()
-        data.pop("share_features_extractor", None)
-        return {**data, "shared": self.share_features_extractor}
+from rlshare.policies.moe.base import ExpertPolicy, without_graph
+from rlshare.policies.spaces import ACTIONS
 
 
 class _Actor(Actor):
@@ -73,7 +30,7 @@ class _Actor(Actor):
         return {**self.__dict__, "action_dist": without_graph(self.action_dist, fresh)}
 
 
-class MoESACPolicy(_ActorCritics, SACPolicy):
+class MoESACPolicy(ExpertPolicy, SACPolicy):
     """Actor and critics of stock SAC on mixtures of experts.
 
     Args:
@@ -90,14 +47,22 @@ class MoESACPolicy(_ActorCritics, SACPolicy):
         ValueError: for an option that breaks its rule; the message states both.
     """
 
+    actions = ACTIONS["SAC"]
+    parts = ("pi", "qf")
+    layers = (256,)
+
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
         """Return the actor."""
         kwargs = self._update_features_extractor(self.actor_kwargs, features_extractor)
         return _Actor(**kwargs).to(self.device)
 
 
-class MoETD3Policy(_ActorCritics, TD3Policy):
+class MoETD3Policy(ExpertPolicy, TD3Policy):
     """Actor and critics of stock TD3 on mixtures of experts; arguments as :class:`MoESACPolicy`."""
+
+    actions = ACTIONS["TD3"]
+    parts = ("pi", "qf")
+    layers = (256,)
 
 
 class MoEDQNPolicy(ExpertPolicy, DQNPolicy):
@@ -115,24 +80,7 @@ class MoEDQNPolicy(ExpertPolicy, DQNPolicy):
         ValueError: for an option that breaks its rule; the message states both.
     """
 
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        moe: Mapping[str, Any] | None = None,
-        net_arch: list[int] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        check_spaces(observation_space, action_space)
-        super().__init__(
-            observation_space,
-            action_space,  # type: ignore[arg-type]
-            lr_schedule,
-            net_arch=checked_arch(net_arch, (), []),
-            **self._features(moe, kwargs),
-            **with_fused_adam(kwargs),
-        )
+    actions = ACTIONS["DQN"]
 
 
 MoECnnSACPolicy = MoESACPolicy

@@ -103,6 +103,7 @@ class ValueRate:
         state = {new: saved["state"].get(ids[old]) for new, old in enumerate(order)}
         new_ids = iter(range(len(ids)))
         return {
+            **saved,
             "state": {i: moments for i, moments in state.items() if moments is not None},
             "param_groups": [
                 {**groups[0], "params": [next(new_ids) for _ in group["params"]]}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
@@ -36,6 +35,8 @@ class BoostingOptimizer(torch.optim.Optimizer):
         torch_lr: rate of the torch parameters, constant or at boosting step t, scaled like the
             trees'; None uses ``group["lr"]`` itself.
         reduction: of the loss over the rows of a forward pass, "mean" or "sum".
+        beside: optimizers of the same policy's other parameters, as of critics that are networks:
+            theirs alone may step these while gradients wait here.
 
     Raises:
         ValueError: for another reduction.
@@ -49,6 +50,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
         lr: float = 1.0,
         torch_lr: float | Callable[[int], float] | None = None,
         reduction: str = "mean",
+        beside: Sequence[torch.optim.Optimizer] = (),
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
@@ -60,6 +62,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
         self.lr = lr
         self.torch_lr = torch_lr
         self.reduction = reduction
+        self.beside = tuple(beside)
         self.fit_seconds = 0.0  # spent growing trees, in n_fits steps
         self.n_fits = 0
         self._share_state()
@@ -151,23 +154,12 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for group, value in zip(self.param_groups, written, strict=True):
                 group["lr"] = value
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state of the torch optimizer; the trees travel with the policy.
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the torch optimizer; the trees travel with the policy."""
+        return self.torch_optimizer.state_dict()
 
-        A state of an optimizer of another class is left aside, with a warning: Stable-Baselines3
-        loses A2C's own class where a model is loaded with other ``policy_kwargs``.
-        """
-        saved = {key for group in state_dict["param_groups"] for key in group}
-        unknown = {key for group in self.param_groups for key in group} - saved
-        if unknown:
-            warnings.warn(
-                f"the saved optimizer state has no {sorted(unknown)[0]!r}, which "
-                f"{type(self.torch_optimizer).__name__} needs: the torch parameters beside the "
-                "trees begin with a new state",
-                UserWarning,
-                stacklevel=2,
-            )
-            return
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state of the torch optimizer."""
         self.torch_optimizer.load_state_dict(state_dict)
         self._share_state()
 
@@ -180,6 +172,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
             "lr": self.lr,
             "torch_lr": self.torch_lr,
             "reduction": self.reduction,
+            "beside": self.beside,
             "fit_seconds": self.fit_seconds,
             "n_fits": self.n_fits,
         }
@@ -190,16 +183,18 @@ class BoostingOptimizer(torch.optim.Optimizer):
         _OPTIMIZERS.add(self)
 
     def _must_step_for(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether another optimizer steps what is this one's, while gradients wait here."""
+        """Whether another optimizer steps what is this policy's, while gradients wait here."""
         if not any(ensemble.has_gradients for ensemble in self.ensembles):
             return False
-        own = {id(parameter) for group in self.param_groups for parameter in group["params"]}
+        if any(optimizer is each for each in self.beside):
+            return False
+        own = {id(parameter) for each in (self, *self.beside) for parameter in _parameters(each)}
         own |= {id(parameter) for each in self.ensembles for parameter in each.parameters()}
-        return any(
-            id(parameter) in own
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        )
+        return any(id(parameter) in own for parameter in _parameters(optimizer))
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 _OPTIMIZERS: weakref.WeakSet[BoostingOptimizer] = weakref.WeakSet()
