@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from rlshare.checks import integer
 from rlshare.trees import checks
 
-if TYPE_CHECKING:
-    from rlshare.trees.boosted_trees import BoostedTrees
+
+class Fitted(Protocol):
+    """What is asked of a model, a :class:`rlshare.trees.BoostedTrees`."""
+
+    n_outputs: int
+
+    @property
+    def n_trees(self) -> int:
+        """Trees so far."""
+
+    def predict(
+        self, X: Any, start: int = 0, *, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return predictions, of trees from ``start`` on, added onto ``out``."""
+
+    def mark(self) -> Any:
+        """Return where the model is."""
+
+    def rewind(self, mark: Any) -> None:
+        """Go back there."""
 
 
 class Validation:
@@ -27,7 +45,7 @@ class Validation:
     """
 
     def __init__(
-        self, model: BoostedTrees, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
+        self, model: Fitted, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
     ) -> None:
         self._model = model
         self._rounds = 0 if rounds is None else integer("early_stopping_rounds", rounds, 1)
@@ -40,7 +58,7 @@ class Validation:
         if len(self._F) == 0:
             raise ValueError("eval_set must have at least one row, got none")
         self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
-        self._least, self._best = self._error(), model.mark()
+        self._least, self._best, self._n_best = self._error(), model.mark(), model.n_trees
 
     def _error(self) -> float:
         return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
@@ -53,7 +71,8 @@ class Validation:
         error = self._error()
         if error < self._least:
             self._least, self._best = error, self._model.mark()
-        return self._model.n_trees - self._best.n_trees >= self._rounds
+            self._n_best = self._model.n_trees
+        return self._model.n_trees - self._n_best >= self._rounds
 
     def rewind(self) -> None:
         """Drop the trees beyond the minimum, as if they had never been grown."""

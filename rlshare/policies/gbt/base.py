@@ -18,7 +18,7 @@ from rlshare.trees.torch.module import TreeEnsemble
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
-_PROGRESS = [i / 100 for i in range(101)]  # of a run that remains
+_PROGRESS = [i / 1000 for i in range(1001)]  # of a run that remains
 
 
 class TreePolicy(SavedPolicy):
