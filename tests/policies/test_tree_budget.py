@@ -154,17 +154,6 @@ def test_predicting_never_compacts() -> None:
     assert model.policy.ensembles[0].to_bytes() == before
 
 
-@torch.no_grad()
-def test_acting_deterministically_is_no_rollout() -> None:
-    policy = agent().policy
-    assert isinstance(policy, GBTPolicy)
-    assert policy.budget is not None
-    policy.set_training_mode(False)
-    for deterministic, n_rows in ((True, 0), (False, 4)):
-        policy(torch.zeros(4, 3), deterministic=deterministic)
-        assert len(policy.budget.rows) == n_rows
-
-
 def test_half_is_kept_where_a_fourth_changes_too_much() -> None:
     model = agent(budget=1000, value_lr=0.0)
     model.learn(4096)
