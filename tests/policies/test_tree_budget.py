@@ -154,6 +154,28 @@ def test_predicting_never_compacts() -> None:
     assert model.policy.ensembles[0].to_bytes() == before
 
 
+def test_half_is_kept_where_a_fourth_changes_too_much() -> None:
+    model = agent(budget=1000, value_lr=0.0)
+    model.learn(4096)
+    policy = model.policy
+    assert isinstance(policy, GBTPolicy)
+    assert policy.budget is not None
+    found = {}
+    for limit in (1.0, None):
+        if limit is None:  # a little less than a fourth would change
+            limit = 0.9 * found[1.0].kl
+        budget = TreeBudget(BUDGET, limit)
+        budget.rows = policy.budget.rows
+        budget.enforce(copy.deepcopy(policy.ensembles), policy._get_action_dist_from_latent)
+        (found[limit],) = budget.reports.values()
+    fourth, half = found.values()
+    assert fourth.accepted
+    assert half.accepted
+    n_oldest = fourth.n_trees_before - BUDGET // 2
+    kept = [report.n_trees_after - BUDGET // 2 for report in (fourth, half)]
+    assert kept == [n_oldest // 4, n_oldest // 2]
+
+
 def test_the_cache_makes_no_difference() -> None:
     cached, plain = agent(compaction_max_kl=1.0), agent(compaction_max_kl=1.0)
     plain.rollout_buffer_class = None
