@@ -36,8 +36,9 @@ demo: $(INSTALLED)
 	    "  $(BIN)/rlshare train --policy mlp --env CartPole-v1       a network in place of trees" \
 	    "  $(BIN)/rlshare train --env LunarLander-v3                 a harder task, with its recipe"
 
-# A process a core, and in each of them torch on one thread.
-PYTEST_ALL := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
+# A process a core, and in each of them torch on one thread. Processes that tests start find the
+# package compiled, whatever the environment says of writing bytecode.
+PYTEST_ALL := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal
 test: $(INSTALLED)
 	$(PYTEST_ALL) tests
 
