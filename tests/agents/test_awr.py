@@ -57,7 +57,7 @@ def trees(model: AWR) -> list[bytes]:
     ],
 )
 def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> None:
-    env = bandit(observation, action)
+    env = bandit(observation, action, n_envs=16)
     policy_kwargs: dict[str, Any] = {"shared": shared}
     if action == "box":
         policy_kwargs |= {
@@ -66,7 +66,7 @@ def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> 
             "max_policy_grad_norm": None,
             "tree": {"min_samples_leaf": 10},
         }
-    model = agent(env=env, policy_kwargs=policy_kwargs, beta=1.0).learn(4096)
+    model = agent(env=env, train_freq=32, policy_kwargs=policy_kwargs, beta=1.0).learn(4096)
     assert model.policy.n_trees == 8 * 20 * (1 if shared else 2)
     assert evaluate_policy(model, env, 60)[0] >= ENOUGH
 
