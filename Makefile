@@ -36,8 +36,9 @@ demo: $(INSTALLED)
 	    "  $(BIN)/rlshare train --policy mlp --env CartPole-v1       a network in place of trees" \
 	    "  $(BIN)/rlshare train --env LunarLander-v3                 a harder task, with its recipe"
 
-# A process a core, and in each of them torch on one thread.
-PYTEST_ALL := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n auto --dist worksteal
+# A process a core, and in each of them torch on one thread. Processes that tests start find the
+# package compiled, whatever the environment says of writing bytecode.
+PYTEST_ALL := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -q -n auto --dist worksteal
 test: $(INSTALLED)
 	$(PYTEST_ALL) tests
 
@@ -55,21 +56,22 @@ lint: $(INSTALLED) package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $$(find cpp -name '*.cpp' -o -name '*.h')
-	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rlshare
+	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml \
+	    --cache-dir $(CURDIR)/$(VENV)/mypy-cache -p rlshare
 	$(BIN)/python benchmarks/readme_table.py --check
 
 docs: $(INSTALLED) package
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
-# Whether every extra can be installed, with the pinned versions and with the lowest declared ones.
-# uv works it out from the packages' metadata and downloads none of them.
-EXTRAS := $(shell sed -n '/optional-dependencies/,/^\[project.scripts/s/^\([a-z0-9-]*\) = .*/\1/p' pyproject.toml)
+# Whether every extra can be installed, with the pinned versions and with the lowest declared ones: a
+# set of versions that serves all of them serves each. uv works it out from the packages' metadata
+# and downloads none of them.
 resolve: $(INSTALLED)
-	@for extra in $(EXTRAS); do for rule in "highest --constraint constraints.txt" lowest-direct; do \
-	    echo "resolving the extra $$extra, $$rule"; \
-	    $(BIN)/uv pip compile --quiet --python $(BIN)/python --extra $$extra --resolution $$rule \
-	        pyproject.toml > /dev/null || exit 1; \
-	done; done
+	@set -e; for rule in "highest --constraint constraints.txt" lowest-direct; do \
+	    echo "resolving all extras, $$rule"; \
+	    $(BIN)/uv pip compile --quiet --python $(BIN)/python --all-extras --resolution $$rule \
+	        pyproject.toml > /dev/null; \
+	done
 
 # The wheel, in an environment without a compiler on its PATH, where rlshare is installed from the
 # wheel and everything else is lent by .venv.

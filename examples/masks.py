@@ -8,6 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
+from stable_baselines3.common.env_util import make_vec_env
 
 import rlshare  # makes "GBTPolicy" known
 from rlshare.policies.maskable import MaskableTreeRolloutBuffer
@@ -40,8 +41,8 @@ class Shelf(gym.Env[Any, Any]):
 
 model = MaskablePPO(
     "GBTPolicy",
-    Shelf(),
-    n_steps=256,
+    make_vec_env(Shelf, n_envs=8),
+    n_steps=32,
     n_epochs=4,
     rollout_buffer_class=MaskableTreeRolloutBuffer,
     policy_kwargs=dict(tree=dict(bins="rollout"), policy_lr=0.3, value_lr=0.1),

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import rlshare  # makes "GBTPolicy" known
@@ -45,7 +46,8 @@ class Parcels(gym.Env[Any, Any]):
 
 
 trees = dict(tree=dict(max_depth=3), policy_lr=0.3, value_lr=0.1)
-model = PPO("GBTPolicy", Parcels(), n_steps=256, n_epochs=4, policy_kwargs=trees, seed=1)
+envs = make_vec_env(Parcels, n_envs=8)
+model = PPO("GBTPolicy", envs, n_steps=32, n_epochs=4, policy_kwargs=trees, seed=1)
 model.learn(4_096)
 print("right:", evaluate_policy(model, model.get_env(), n_eval_episodes=200)[0])
 

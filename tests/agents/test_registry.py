@@ -49,8 +49,7 @@ def test_unknown_names() -> None:
         ("from rlshare.agents import load_recipe", {"torch", "stable_baselines3"}),
         ("import rlshare.cli", {"torch", "stable_baselines3", "numpy", "pydantic", "gymnasium"}),
         ("import rlshare.runs.config", {"torch", "numpy", "pydantic", "typer"}),
-        ("import rlshare.runs.training, rlshare.suites", {"typer"}),
-        ("import rlshare.suites.tune", {"typer"}),
+        ("import rlshare.runs.training, rlshare.suites.tune", {"typer"}),
     ],
 )
 def test_what_an_import_spares(program: str, heavy: set[str]) -> None:

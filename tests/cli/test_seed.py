@@ -7,7 +7,7 @@ import pytest
 from agents_alike import parts, steps
 from command import RLSHARE, new_process, succeeds
 
-SHORT = ["--eval-freq", "400", "--eval-episodes", "1", "-n", "1500"]
+SHORT = ["--eval-freq", "200", "--eval-episodes", "1", "-n", "600"]
 
 
 def train(folder: Path, seed: int, *arguments: str) -> dict[str, bytes]:

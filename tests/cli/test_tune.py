@@ -72,6 +72,7 @@ def test_killed_studies_leave_no_trials_running(tmp_path: Path) -> None:
         runs = tmp_path / STUDY / "ppo"
         while len(list(runs.glob("*/*events*"))) < 2:  # both trainings have begun
             assert process.poll() is None
+            time.sleep(0.1)
         process.kill()
         process.communicate(timeout=PATIENCE)  # to the end of stdout, which every worker holds open
     monitors = list(runs.glob("*/*.monitor.csv"))
@@ -90,6 +91,7 @@ def test_ctrl_c_stops_a_study_that_then_goes_on(tmp_path: Path) -> None:
         monitors = tmp_path / STUDY / "ppo" / "CartPole-v1_1"
         while not list(monitors.glob("*events*")):  # its training has begun
             assert process.poll() is None
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         process.wait()
     assert process.returncode == 130, process.stderr

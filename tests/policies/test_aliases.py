@@ -43,6 +43,20 @@ def test_the_alias_is_there_in_any_order_of_imports(imports: str, tmp_path: Path
     assert found.stdout.strip() == "rlshare.policies GBTPolicy"
 
 
+def test_a_program_that_never_heard_of_rlshare_loads_the_agent(tmp_path: Path) -> None:
+    model = PPO("GBTPolicy", "CartPole-v1", n_steps=64, batch_size=64, device="cpu").learn(64)
+    model.save(tmp_path / "agent.zip")
+    program = (
+        "import sys; from stable_baselines3 import PPO; "
+        "policy = PPO.load(sys.argv[1], device='cpu').policy; "
+        "print(type(policy).__module__, policy.n_trees)"
+    )
+    file = str(tmp_path / "agent.zip")
+    with Program("-c", program, file, cwd=tmp_path, imported=BELOW_SB3) as found:
+        assert found.wait() == 0, found.stderr
+    assert found.stdout.split() == ["rlshare.policies", str(model.policy.n_trees)]
+
+
 def test_import_is_light(tmp_path: Path) -> None:
     program = "import sys, rlshare.trees; print({'torch', 'stable_baselines3'} & set(sys.modules))"
     assert new_process("-c", program, cwd=tmp_path).stdout.strip() == "set()"

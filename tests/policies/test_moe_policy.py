@@ -93,10 +93,11 @@ def test_trains_saves_loads_and_goes_on(name: str, shared: bool, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("observation", "action", "least"), [("dict", "discrete", 0.9), ("box", "box", 0.7)]
+    ("observation", "action", "least"), [("dict", "discrete", 0.9), ("box", "box", 0.85)]
 )
 def test_learns_the_bandit(observation: str, action: str, least: float) -> None:
-    model = bandit(observation, action, learning_rate=lambda left: 1e-2 * left).learn(4_000)
+    falling = {"batch_size": 128, "learning_rate": lambda left: 1e-2 * left}
+    model = bandit(observation, action, **falling).learn(2048)
     env = Monitor(ContextualBandit(observation, action))
     assert evaluate_policy(model, env, n_eval_episodes=200)[0] > least
 
@@ -129,12 +130,12 @@ def test_images_go_through_a_convolution(name: str) -> None:
 def test_balance_loss_is_learnt_in_stock_training() -> None:
     entropies = []
     for coef in (0.0, 1.0):
-        model = bandit(policy_kwargs={"moe": {**MOE, "balance_coef": coef}})
+        model = bandit(policy_kwargs={"moe": {**MOE, "balance_coef": coef}}, batch_size=128)
         with torch.no_grad():
             for layer in layers(model.policy).values():
                 layer.router_weight *= 30
         logged = Logged()
-        model.learn(4000, callback=[MoECallback(), logged])
+        model.learn(3072, callback=[MoECallback(), logged])
         entropies.append(logged.values["moe/shared/router_entropy_marginal"][-1])
     assert entropies[1] > entropies[0] + 0.05
     assert entropies[1] > 0.97

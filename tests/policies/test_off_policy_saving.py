@@ -1,6 +1,7 @@
 """Off-policy agents on trees: save, load, the replay buffer, copies; every way is bit-equal."""
 
 import copy
+import functools
 import io
 import pickle
 import zipfile
@@ -59,6 +60,12 @@ def go_on(model: Any, kind: str) -> list[Any]:
     return fingerprint(model.policy)
 
 
+@functools.cache
+def trained(kind: str) -> Any:
+    """An agent to look at, not to train on."""
+    return agent(kind).learn(120)
+
+
 @every_kind
 def test_a_loaded_agent_goes_on_bit_equal(kind: str, tmp_path: Path) -> None:
     model = agent(kind).learn(160)
@@ -75,7 +82,7 @@ def test_a_loaded_agent_goes_on_bit_equal(kind: str, tmp_path: Path) -> None:
 
 @every_kind
 def test_to_act_no_environment_is_needed(kind: str, tmp_path: Path) -> None:
-    model = agent(kind).learn(120)
+    model = trained(kind)
     model.save(tmp_path / "agent.zip")
     loaded = type(model).load(tmp_path / "agent.zip", device="cpu")
     obs = bandit(kind).reset()
@@ -86,7 +93,7 @@ def test_to_act_no_environment_is_needed(kind: str, tmp_path: Path) -> None:
 
 @every_kind
 def test_the_policy_alone(kind: str, tmp_path: Path) -> None:
-    model = agent(kind).learn(120)
+    model = trained(kind)
     model.policy.save(str(tmp_path / "policy.pt"))
     policy = CLASSES[kind[:3]].load(str(tmp_path / "policy.pt"), device="cpu")
     assert fingerprint(policy) == fingerprint(model.policy)
@@ -134,7 +141,7 @@ def test_get_and_set_parameters(kind: str) -> None:
 
 @every_kind
 def test_the_zip_loads_weights_only_and_holds_the_trees_once(kind: str, tmp_path: Path) -> None:
-    model = agent(kind).learn(120)
+    model = trained(kind)
     model.save(tmp_path / "agent.zip")
     with zipfile.ZipFile(tmp_path / "agent.zip") as archive, archive.open("policy.pth") as file:
         state = torch.load(io.BytesIO(file.read()), weights_only=True)
@@ -144,11 +151,13 @@ def test_the_zip_loads_weights_only_and_holds_the_trees_once(kind: str, tmp_path
 
 
 @every_kind
-def test_a_damaged_file_is_refused(kind: str, tmp_path: Path) -> None:
-    model = agent(kind).learn(120)
+def test_a_damaged_file_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained(kind)
     state = model.policy.state_dict()
     next(value for key, value in state.items() if key.endswith("_extra_state"))[40:60] = 255
-    model.policy.state_dict = lambda *args, **kwargs: state
+    monkeypatch.setattr(model.policy, "state_dict", lambda *args, **kwargs: state)
     model.save(tmp_path / "agent.zip")
     with pytest.raises(RuntimeError, match="not a valid rlshare model file"):
         type(model).load(tmp_path / "agent.zip", device="cpu")

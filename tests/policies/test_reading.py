@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -29,8 +30,6 @@ def pending(policy: Any) -> int:
     return sum(len(module._tape) for module in policy.tree_modules)
 
 
-@pytest.mark.parametrize("mode", [True, False])
-@pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize(
     "ask",
     [
@@ -42,14 +41,13 @@ def pending(policy: Any) -> int:
     ],
     ids=["distribution", "values", "log_prob", "forward", "predict"],
 )
-def test_a_policy_that_is_read_keeps_nothing(
-    mode: bool, gradients: bool, ask: Callable[[Any], Any]
-) -> None:
+def test_a_policy_that_is_read_keeps_nothing(ask: Callable[[Any], Any]) -> None:
     policy = actor_critic(tree_budget=16)
-    policy.train(mode)
-    with torch.set_grad_enabled(gradients):
-        for _ in range(5):
-            ask(policy)
+    for mode, gradients in product([True, False], repeat=2):
+        policy.train(mode)
+        with torch.set_grad_enabled(gradients):
+            for _ in range(5):
+                ask(policy)
     policy.action_dist = None  # type: ignore[assignment]  # holds the last answer
     gc.collect()
     thetas = [x for x in gc.get_objects() if type(x) is torch.Tensor and x.shape == (16, 4)]

@@ -3,8 +3,6 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -90,19 +88,6 @@ def test_files_on_disk(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         loaded.predict(obs, deterministic=True)[0], model.predict(obs, deterministic=True)[0]
     )
-
-
-def test_a_program_that_never_heard_of_rlshare_loads_the_agent(tmp_path: Path) -> None:
-    model = PPO("GBTPolicy", "CartPole-v1", n_steps=64, batch_size=64, device="cpu").learn(64)
-    model.save(tmp_path / "agent.zip")
-    program = (
-        "import sys; from stable_baselines3 import PPO; "
-        "policy = PPO.load(sys.argv[1], device='cpu').policy; "
-        "print(type(policy).__module__, policy.n_trees)"
-    )
-    command = [sys.executable, "-c", program, str(tmp_path / "agent.zip")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["rlshare.policies", str(model.policy.n_trees)]
 
 
 def test_the_policy_alone(tmp_path: Path) -> None:
