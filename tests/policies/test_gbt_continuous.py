@@ -275,7 +275,7 @@ class TestOptimizersOfOnesOwn:
         policy.critic.optimizer.step()  # the policy's own, in any order
         policy.actor.optimizer.step()
         assert policy.n_trees == 1
-        own.step()  # of the critics alone, while no gradient waits
+        own.step()  # while no gradient waits
 
     @both
     def test_one_for_the_critics_learns_in_the_algorithm(self, algorithm: Any) -> None:

@@ -11,7 +11,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
-from torch.optim import Optimizer
+from torch import nn
 
 from rlshare.policies.gbt.base import TreePolicy, reference_rate
 from rlshare.policies.gbt.critics import ActionForm, TreeCritic
@@ -68,14 +68,14 @@ class TreeActorPolicy(TreePolicy, BasePolicy):
         heads = self._actor_heads(get_action_dim(self.action_space))
         trees = build_ensemble(heads, features.features_dim, params, FollowedEnsemble)
         self.actor = self._make_tree_actor(features, trees)
-        beside: list[Optimizer] = []
+        targets: list[nn.Parameter] = []
         if self.options.critic == "nn":
             self._build_networks(lr_schedule)
-            beside = [self.critic.optimizer]
+            targets = list(self.critic_target.parameters())
         else:
             self._build_forms(lr_schedule, features, params)
         self.actor.optimizer = BoostingOptimizer(
-            [trees], lr=reference_rate(lr_schedule), beside=beside
+            [trees], lr=reference_rate(lr_schedule), targets=targets
         )
         self.critic_target.set_training_mode(False)
 

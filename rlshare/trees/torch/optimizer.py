@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from typing import Any
 
@@ -35,8 +35,8 @@ class BoostingOptimizer(torch.optim.Optimizer):
         torch_lr: rate of the torch parameters, constant or at boosting step t, scaled like the
             trees'; None uses ``group["lr"]`` itself.
         reduction: of the loss over the rows of a forward pass, "mean" or "sum".
-        beside: optimizers of the same policy's other parameters, as of critics that are networks:
-            theirs alone may step these while gradients wait here.
+        targets: parameters that nothing steps, as of target networks of the same policy: an
+            optimizer that has them is one over all of the policy.
 
     Raises:
         ValueError: for another reduction.
@@ -50,7 +50,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
         lr: float = 1.0,
         torch_lr: float | Callable[[int], float] | None = None,
         reduction: str = "mean",
-        beside: Sequence[torch.optim.Optimizer] = (),
+        targets: Iterable[nn.Parameter] = (),
     ) -> None:
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
@@ -62,7 +62,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
         self.lr = lr
         self.torch_lr = torch_lr
         self.reduction = reduction
-        self.beside = tuple(beside)
+        self.targets = tuple(targets)
         self.fit_seconds = 0.0  # spent growing trees, in n_fits steps
         self.n_fits = 0
         self._share_state()
@@ -172,7 +172,7 @@ class BoostingOptimizer(torch.optim.Optimizer):
             "lr": self.lr,
             "torch_lr": self.torch_lr,
             "reduction": self.reduction,
-            "beside": self.beside,
+            "targets": self.targets,
             "fit_seconds": self.fit_seconds,
             "n_fits": self.n_fits,
         }
@@ -186,15 +186,14 @@ class BoostingOptimizer(torch.optim.Optimizer):
         """Whether another optimizer steps what is this policy's, while gradients wait here."""
         if not any(ensemble.has_gradients for ensemble in self.ensembles):
             return False
-        if any(optimizer is each for each in self.beside):
-            return False
-        own = {id(parameter) for each in (self, *self.beside) for parameter in _parameters(each)}
+        own = {id(parameter) for group in self.param_groups for parameter in group["params"]}
         own |= {id(parameter) for each in self.ensembles for parameter in each.parameters()}
-        return any(id(parameter) in own for parameter in _parameters(optimizer))
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
-    return (parameter for group in optimizer.param_groups for parameter in group["params"])
+        own |= {id(parameter) for parameter in self.targets}
+        return any(
+            id(parameter) in own
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        )
 
 
 _OPTIMIZERS: weakref.WeakSet[BoostingOptimizer] = weakref.WeakSet()
