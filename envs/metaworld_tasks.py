@@ -69,11 +69,16 @@ def _goals(task: str) -> list[Any]:
     return goals
 
 
+def make_task(**kwargs: Any) -> MetaWorldTask:
+    """Return a task; gymnasium before 1.4 makes no wrapper by its class."""
+    return MetaWorldTask(**kwargs)
+
+
 def make_mt10(**kwargs: Any) -> MultiTask:
     """Return the ten tasks of MT10 as one environment; arguments as of MultiTask."""
     tasks = [Task(name, "rlshare/MetaWorldTask-v0", {"task": name}) for name in MT10_V3]
     return MultiTask(tasks, **kwargs)
 
 
-gym.register("rlshare/MetaWorldTask-v0", "rlshare.envs.metaworld_tasks:MetaWorldTask")
+gym.register("rlshare/MetaWorldTask-v0", "rlshare.envs.metaworld_tasks:make_task")
 gym.register("rlshare/MT10-v0", "rlshare.envs.metaworld_tasks:make_mt10")
