@@ -99,3 +99,14 @@ def test_the_bare_name_is_refused(package: str) -> None:
     )
     assert found.returncode == 1
     assert f"rlshare.{package}" in found.stderr
+
+
+def test_only_the_checkout_joins_the_path() -> None:
+    """Of an editable install; a folder beside the checkout is nobody's package."""
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", "import sys; print(*sys.path, sep='\\n')"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(ROOT.parent) not in found.stdout.splitlines()
