@@ -27,12 +27,12 @@ BUDGET = 60
 
 
 def agent(budget: int | None = BUDGET, action: str = "discrete", **kwargs: Any) -> PPO:
-    env = make_vec_env(ContextualBandit, 16, seed=1, env_kwargs={"action": action})
+    env = make_vec_env(ContextualBandit, 32, seed=1, env_kwargs={"action": action})
     policy_kwargs = {
         "policy_lr": 0.1, "value_lr": 0.005, "log_std_init": 0.0, "tree_budget": budget, **kwargs
     }  # fmt: skip
     return PPO(
-        "GBTPolicy", env, n_steps=32, batch_size=64, n_epochs=2, seed=0, device="cpu",
+        "GBTPolicy", env, n_steps=16, batch_size=64, n_epochs=2, seed=0, device="cpu",
         rollout_buffer_class=TreeRolloutBuffer, policy_kwargs=policy_kwargs,
     )  # fmt: skip
 
