@@ -135,7 +135,7 @@ def test_balance_loss_is_learnt_in_stock_training() -> None:
             for layer in layers(model.policy).values():
                 layer.router_weight *= 30
         logged = Logged()
-        model.learn(3072, callback=[MoECallback(), logged])
+        model.learn(2048, callback=[MoECallback(), logged])
         entropies.append(logged.values["moe/shared/router_entropy_marginal"][-1])
     assert entropies[1] > entropies[0] + 0.05
     assert entropies[1] > 0.97
