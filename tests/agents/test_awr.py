@@ -66,8 +66,8 @@ def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> 
             "max_policy_grad_norm": None,
             "tree": {"min_samples_leaf": 10},
         }
-    model = agent(env=env, train_freq=32, policy_kwargs=policy_kwargs, beta=1.0).learn(4096)
-    assert model.policy.n_trees == 8 * 20 * (1 if shared else 2)
+    model = agent(env=env, train_freq=32, policy_kwargs=policy_kwargs, beta=1.0).learn(3072)
+    assert model.policy.n_trees == 6 * 20 * (1 if shared else 2)
     assert evaluate_policy(model, env, 60)[0] >= ENOUGH
 
 
@@ -81,14 +81,15 @@ def test_trees_learn_the_bandit(observation: str, action: str, shared: bool) -> 
     ],
 )
 def test_networks_learn_the_bandit(policy: str, policy_kwargs: dict[str, Any]) -> None:
-    model = agent(policy, policy_kwargs=policy_kwargs, learning_rate=0.003).learn(4096)
+    env = bandit(n_envs=16)
+    model = agent(policy, env, policy_kwargs, train_freq=32, learning_rate=0.01).learn(2560)
     assert model.shared == (policy == "MoEPolicy" and policy_kwargs.get("shared", True))
     assert evaluate_policy(model, bandit(), 60)[0] >= ENOUGH
 
 
 def test_trees_learn_from_rollout_bins_and_normalized_rewards() -> None:
-    env = VecNormalize(bandit(), norm_obs=False)
-    model = agent(env=env, policy_kwargs={"tree": {"bins": "rollout"}}).learn(2048)
+    env = VecNormalize(bandit(n_envs=16), norm_obs=False)
+    model = agent(env=env, train_freq=32, policy_kwargs={"tree": {"bins": "rollout"}}).learn(2048)
     assert evaluate_policy(model, bandit(), 60)[0] >= ENOUGH
 
 
@@ -152,10 +153,10 @@ def test_the_trained_trees_are_bit_identical_without_kept_margins(budget: int | 
             gradient_steps=10, batch_size=64,
             policy_kwargs=TREES | {"tree_budget": budget, "compaction_max_kl": 1.0},
         )  # fmt: skip
-        model.learn(2400)
+        model.learn(1600)
         found.append(trees(model))
     assert found[0] == found[1]
-    n_steps = 2400 // 200 * 10
+    n_steps = 1600 // 200 * 10
     assert (model.policy.n_trees < n_steps) == (budget is not None)
 
 

@@ -25,7 +25,7 @@ both_kinds = pytest.mark.parametrize("candidates", KINDS)
 @both_growths
 @both_scores
 @both_kinds
-@profile(max_examples=100)
+@profile(max_examples=40)
 @given(batch=batches())
 def test_tree_equals_brute_force(
     batch: Batch, grow_policy: str, score: str, candidates: str
@@ -41,7 +41,7 @@ def test_tree_equals_brute_force(
 
 @both_growths
 @both_kinds
-@profile(max_examples=150)
+@profile(max_examples=60)
 @given(batch=batches(integers=True))
 def test_first_of_equal_candidates_wins(batch: Batch, grow_policy: str, candidates: str) -> None:
     settings = dict(batch.settings, score="cosine", candidates=candidates)
@@ -51,7 +51,7 @@ def test_first_of_equal_candidates_wins(batch: Batch, grow_policy: str, candidat
 
 @both_growths
 @both_scores
-@profile(max_examples=60)
+@profile(max_examples=25)
 @given(batch=batches(), l2=st.sampled_from([0.1, 1.0, 10.0]))
 def test_l2_regularization(batch: Batch, l2: float, grow_policy: str, score: str) -> None:
     settings = dict(batch.settings, score=score, l2_regularization=l2)
@@ -62,7 +62,7 @@ def test_l2_regularization(batch: Batch, l2: float, grow_policy: str, score: str
 @both_growths
 @both_scores
 @pytest.mark.parametrize("per_output", [False, True])
-@profile(max_examples=60)
+@profile(max_examples=25)
 @given(
     batch=batches(),
     seed=st.integers(0, 2**32 - 1),
@@ -166,7 +166,7 @@ def test_many_outputs(grow_policy: str, score: str, n_outputs: int) -> None:
 @both_growths
 @both_scores
 @both_kinds
-@profile(max_examples=40)
+@profile(max_examples=15)
 @given(batch=batches(), seed=st.integers(0, 2**32 - 1))
 def test_reused_codes(
     batch: Batch, seed: int, grow_policy: str, score: str, candidates: str
@@ -183,7 +183,7 @@ def test_reused_codes(
 
 @both_growths
 @both_scores
-@profile(max_examples=30)
+@profile(max_examples=15)
 @given(batch=batches(numeric_only=True), n_trees=st.integers(1, 4))
 def test_boosting_equals_the_reference_model(
     batch: Batch, n_trees: int, grow_policy: str, score: str

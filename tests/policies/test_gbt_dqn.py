@@ -68,7 +68,7 @@ def test_learns_the_bandit(observation: str) -> None:
     model = agent(
         bandit(observation), {"value_lr": 0.5}, train_freq=4, gamma=0.0, batch_size=256,
         exploration_fraction=0.5, exploration_final_eps=0.1,
-    ).learn(3000)  # fmt: skip
+    ).learn(2000)  # fmt: skip
     env = make_vec_env(ContextualBandit, seed=2, env_kwargs={"observation": observation})
     assert evaluate_policy(model, env, n_eval_episodes=60)[0] >= 0.85
 

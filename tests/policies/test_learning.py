@@ -19,18 +19,18 @@ SHARED = {name: i % 2 == 0 for i, name in enumerate(OBSERVATIONS)}
 
 def trained(algorithm: str, observation: str, action: str, shared: bool) -> BaseAlgorithm:
     kwargs = {"observation": observation, "action": action}
-    env = make_vec_env(ContextualBandit, n_envs=16, seed=1, env_kwargs=kwargs)
+    env = make_vec_env(ContextualBandit, n_envs=32, seed=1, env_kwargs=kwargs)
     policy_kwargs: dict[str, Any] = {"policy_lr": 0.5, "value_lr": 0.1, "shared": shared}
     if action == "box":  # gradients of a Gaussian are noisy: smaller, falling steps
-        rate = {"init": 0.02, "stop": 0.002, "T": 128 if algorithm == "PPO" else 64}
+        rate = {"init": 0.02, "stop": 0.002, "T": 80 if algorithm == "PPO" else 52}
         policy_kwargs |= {"tree": {"min_samples_leaf": 10}, "policy_lr": rate, "log_std_init": -1}
     if algorithm == "PPO":
-        ppo = PPO("GBTPolicy", env, n_steps=16, batch_size=128, n_epochs=4, seed=0, device="cpu",
+        ppo = PPO("GBTPolicy", env, n_steps=8, batch_size=128, n_epochs=4, seed=0, device="cpu",
                   policy_kwargs=policy_kwargs)  # fmt: skip
-        return ppo.learn(4096)
-    a2c = A2C("GBTPolicy", env, n_steps=8, normalize_advantage=True, seed=0, device="cpu",
+        return ppo.learn(2560)
+    a2c = A2C("GBTPolicy", env, n_steps=4, normalize_advantage=True, seed=0, device="cpu",
               policy_kwargs=policy_kwargs)  # fmt: skip
-    return a2c.learn(8192)
+    return a2c.learn(6656)
 
 
 def combinations() -> Iterator[Any]:

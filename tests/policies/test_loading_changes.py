@@ -1,6 +1,7 @@
 """Options given to load that differ from the saved ones: rates are taken, structure is refused."""
 
 import copy
+import functools
 import io
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_a_new_rate_of_log_std_is_taken() -> None:
     assert not other.policy.trees["shared"].grad_clips
 
 
-MOE = {"moe": {"n_experts": 4, "top_k": 2, "width": 8, "hidden": 8}}
+MOE = {"moe": {"n_experts": 4, "top_k": 2, "width": 8, "hidden": 8}, "net_arch": [8]}
 A2C_SETTINGS: dict[str, Any] = {"n_steps": 16}
 # Every policy that has an optimizer of torch's.
 OPTIMIZED: dict[str, tuple[Any, str, str, dict[str, Any], dict[str, Any]]] = {
@@ -177,10 +178,16 @@ def saved(kind: str, **options: Any) -> tuple[Any, io.BytesIO]:
     algorithm, policy, env, settings, policy_kwargs = OPTIMIZED[kind]
     model = algorithm(
         policy, env, seed=0, device="cpu", policy_kwargs={**policy_kwargs, **options}, **settings
-    ).learn(64)
+    ).learn(48)
     file = io.BytesIO()
     model.save(file)
     return model, file
+
+
+@functools.cache
+def saved_once(kind: str) -> tuple[Any, io.BytesIO]:
+    """A model to look at and to load, not to train on."""
+    return saved(kind)
 
 
 def optimizers_of(model: Any) -> list[torch.optim.Optimizer]:
@@ -193,16 +200,16 @@ def optimizers_of(model: Any) -> list[torch.optim.Optimizer]:
 @pytest.mark.parametrize("new", [torch.optim.SGD, torch.optim.AdamW, torch.optim.Adamax])
 @pytest.mark.parametrize("kind", OPTIMIZED)
 def test_another_class_of_optimizer_begins_anew_and_says_so(kind: str, new: Any) -> None:
-    model, file = saved(kind)
+    model, file = saved_once(kind)
     kwargs = {**OPTIMIZED[kind][4], "optimizer_class": new}
     with pytest.warns(UserWarning, match=f"optimizer_class is {new.__name__}: it begins with a"):
         other = loaded(kind, model, file, policy_kwargs=kwargs)
     assert not any(each.state for each in optimizers_of(other))
     assert new in [type(each) for each in optimizers_of(other)]
-    other.learn(64, reset_num_timesteps=False)
+    other.learn(32, reset_num_timesteps=False)
     file = io.BytesIO()
     other.save(file)
-    loaded(kind, other, file).learn(64, reset_num_timesteps=False)  # without a warning
+    loaded(kind, other, file).learn(32, reset_num_timesteps=False)  # without a warning
 
 
 @pytest.mark.parametrize("kind", OPTIMIZED)
@@ -226,7 +233,7 @@ def test_other_arguments_of_an_optimizer_are_without_effect_and_it_says_so(
 
 
 def test_states_of_older_files_load() -> None:
-    model, file = saved("experts-ppo")
+    model, file = saved_once("experts-ppo")
     state = model.policy.optimizer.state_dict()
     del state["optimizer_class"]
     loaded("experts-ppo", model, file).policy.optimizer.load_state_dict(state)

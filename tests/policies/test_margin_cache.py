@@ -40,15 +40,19 @@ class Learning(BaseCallback):
 
 
 def train(
-    observation: str, buffer_class: type[RolloutBuffer], n_epochs: int = 3, **policy_kwargs: Any
+    observation: str,
+    buffer_class: type[RolloutBuffer],
+    n_rollouts: int = 4,
+    n_epochs: int = 3,
+    **policy_kwargs: Any,
 ) -> tuple[PPO, int]:
-    env = make_vec_env(ContextualBandit, 4, seed=1, env_kwargs={"observation": observation})
+    env = make_vec_env(ContextualBandit, 16, seed=1, env_kwargs={"observation": observation})
     model = PPO(
-        "GBTPolicy", env, n_steps=32, batch_size=32, n_epochs=n_epochs, seed=0, device="cpu",
+        "GBTPolicy", env, n_steps=8, batch_size=32, n_epochs=n_epochs, seed=0, device="cpu",
         rollout_buffer_class=buffer_class, policy_kwargs={"policy_lr": 0.2, **policy_kwargs},
     )  # fmt: skip
     callback = Learning()
-    model.learn(1024, callback)
+    model.learn(128 * n_rollouts, callback)
     return model, callback.evaluations
 
 
@@ -65,8 +69,8 @@ def test_the_trained_model_is_bit_identical_with_and_without(
 
 
 def test_tree_evaluations_drop_tenfold() -> None:
-    _, few = train("box", TreeRolloutBuffer, n_epochs=15)
-    _, many = train("box", RolloutBuffer, n_epochs=15)
+    _, few = train("box", TreeRolloutBuffer, 6, n_epochs=15)
+    _, many = train("box", RolloutBuffer, 6, n_epochs=15)
     assert many >= 10 * few
 
 
@@ -101,7 +105,7 @@ def test_a_new_rollout_has_new_rows() -> None:
     policy.set_training_mode(True)
     old = next(buffer.get(16))
     policy.evaluate_actions(old.observations, old.actions.long().flatten())
-    model.collect_rollouts(model.env, started(model), buffer, 32)
+    model.collect_rollouts(model.env, started(model), buffer, 8)
     policy.set_training_mode(True)
     new = next(buffer.get(16))
     cached, _, _ = policy.evaluate_actions(new.observations, new.actions.long().flatten())
@@ -119,7 +123,7 @@ def started(model: PPO) -> Learning:
 @pytest.mark.parametrize("observation", TREE)
 def test_rollout_bins_learn_the_bandit(observation: str, shared: bool) -> None:
     model, _ = train(
-        observation, TREE[observation], tree={"bins": "rollout"}, policy_lr=0.5, shared=shared
+        observation, TREE[observation], 8, tree={"bins": "rollout"}, policy_lr=0.5, shared=shared
     )
     env = make_vec_env(ContextualBandit, 64, seed=9, env_kwargs={"observation": observation})
     actions, _ = model.predict(env.reset(), deterministic=True)

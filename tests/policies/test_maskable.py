@@ -54,12 +54,12 @@ class MaskedBandit(ContextualBandit):
 
 def bandit(observation: str = "box", action: str = "discrete") -> VecEnv:
     kwargs = {"observation": observation, "action": action}
-    return make_vec_env(MaskedBandit, 8, seed=1, env_kwargs=kwargs)
+    return make_vec_env(MaskedBandit, 16, seed=1, env_kwargs=kwargs)
 
 
 def agent(policy: str, env: Any, policy_kwargs: dict[str, Any], **kwargs: Any) -> Any:
     return contrib.MaskablePPO(
-        policy, env, n_steps=32, batch_size=128, n_epochs=4, seed=0, device="cpu",
+        policy, env, n_steps=16, batch_size=128, n_epochs=4, seed=0, device="cpu",
         policy_kwargs=policy_kwargs, **{"learning_rate": 0.003, **kwargs},
     )  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_learns_and_never_takes_a_masked_action(
     policy: str, policy_kwargs: dict[str, Any], observation: str, action: str
 ) -> None:
     env = bandit(observation, action)
-    model = agent(policy, env, policy_kwargs).learn(4096)
+    model = agent(policy, env, policy_kwargs).learn(2560)
     assert evaluate_policy(model, env, 60)[0] >= 0.85
     everything = model.get_parameters()["policy"]
     file = io.BytesIO()
@@ -102,12 +102,12 @@ def test_margins_are_kept_and_change_nothing(
     kwargs = TREES | {"tree_budget": budget, "compaction_max_kl": 1.0}
     if budget is not None:
         kwargs["value_lr"] = 0.0  # no value of noise stands in the way of a compaction
-    plain = agent("GBTPolicy", bandit(observation), kwargs).learn(2048)
-    kept = agent("GBTPolicy", bandit(observation), kwargs, rollout_buffer_class=buffer).learn(2048)
+    plain = agent("GBTPolicy", bandit(observation), kwargs).learn(1536)
+    kept = agent("GBTPolicy", bandit(observation), kwargs, rollout_buffer_class=buffer).learn(1536)
     ours, theirs = (m.policy.ensembles[0].to_bytes() for m in (kept, plain))
     assert ours == theirs
     assert kept.policy.n_tree_evaluations < plain.policy.n_tree_evaluations
-    n_grown = 8 * 8  # in as many rollouts
+    n_grown = 6 * 8  # in as many rollouts
     assert (kept.policy.n_trees < n_grown) is (budget is not None)
 
 

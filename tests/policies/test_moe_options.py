@@ -461,8 +461,10 @@ class Exported(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of its exporters
-@pytest.mark.parametrize("name", CLASSES)
-@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize(
+    ("name", "grad"),
+    [("PPO", True), ("PPO", False), ("SAC", False), ("TD3", True), ("DQN", False)],
+)
 def test_policies_leave_torch(name: str, grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", False)
     made = policy(name, **({"value_lr_scale": 0.5} if name == "PPO" else {})).eval()

@@ -54,8 +54,8 @@ def agent(name: str, moe: dict[str, Any] | None = None, **kwargs: Any) -> Any:
 
 def bandit(observation: str = "box", action: str = "discrete", **settings: Any) -> PPO:
     policy_kwargs = {"moe": MOE, **settings.pop("policy_kwargs", {})}
-    defaults = {"n_steps": 64, "batch_size": 32, "learning_rate": 3e-3, "gamma": 0.0}
-    env = DummyVecEnv([lambda: ContextualBandit(observation, action)] * 4)
+    defaults = {"n_steps": 16, "batch_size": 32, "learning_rate": 3e-3, "gamma": 0.0}
+    env = DummyVecEnv([lambda: ContextualBandit(observation, action)] * 16)
     return PPO(
         MoEPolicy,
         env,
@@ -74,13 +74,13 @@ def layers(policy: BasePolicy) -> dict[str, MoELayer]:
 @pytest.mark.parametrize("shared", [True, False])
 def test_trains_saves_loads_and_goes_on(name: str, shared: bool, tmp_path: Path) -> None:
     kwargs = {} if name == "DQN" else {"shared": shared}
-    model = agent(name, **kwargs).learn(96)
+    model = agent(name, **kwargs).learn(64)
     observations = np.stack([model.observation_space.sample() for _ in range(5)])
     actions = model.predict(observations, deterministic=True)[0]
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", env=model.env, device="cpu")
     assert np.array_equal(loaded.predict(observations, deterministic=True)[0], actions)
-    loaded.learn(64, reset_num_timesteps=False)
+    loaded.learn(32, reset_num_timesteps=False)
     model.policy.save(tmp_path / "policy.pt")
     policy = type(model.policy).load(tmp_path / "policy.pt", device="cpu")
     assert np.array_equal(policy.predict(observations, deterministic=True)[0], actions)
@@ -135,7 +135,7 @@ def test_balance_loss_is_learnt_in_stock_training() -> None:
             for layer in layers(model.policy).values():
                 layer.router_weight *= 30
         logged = Logged()
-        model.learn(3072, callback=[MoECallback(), logged])
+        model.learn(2048, callback=[MoECallback(), logged])
         entropies.append(logged.values["moe/shared/router_entropy_marginal"][-1])
     assert entropies[1] > entropies[0] + 0.05
     assert entropies[1] > 0.97
@@ -314,7 +314,7 @@ def test_bias_moves_once_a_rollout() -> None:
 @pytest.mark.parametrize("name", ["DQN", "SAC", "TD3"])
 def test_targets_follow_the_bias(name: str) -> None:
     model = agent(name, {"gate": "sigmoid_bias"})
-    model.learn(200)
+    model.learn(60)
     policy = model.policy
     online, target = (
         (policy.q_net, policy.q_net_target)

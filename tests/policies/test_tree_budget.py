@@ -27,12 +27,12 @@ BUDGET = 60
 
 
 def agent(budget: int | None = BUDGET, action: str = "discrete", **kwargs: Any) -> PPO:
-    env = make_vec_env(ContextualBandit, 16, seed=1, env_kwargs={"action": action})
+    env = make_vec_env(ContextualBandit, 32, seed=1, env_kwargs={"action": action})
     policy_kwargs = {
         "policy_lr": 0.1, "value_lr": 0.005, "log_std_init": 0.0, "tree_budget": budget, **kwargs
     }  # fmt: skip
     return PPO(
-        "GBTPolicy", env, n_steps=32, batch_size=64, n_epochs=2, seed=0, device="cpu",
+        "GBTPolicy", env, n_steps=16, batch_size=64, n_epochs=2, seed=0, device="cpu",
         rollout_buffer_class=TreeRolloutBuffer, policy_kwargs=policy_kwargs,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_the_trees_stay_near_the_budget(action: str, shared: bool) -> None:
     if action == "box":  # means move in units of the action; its value learns nothing but noise
         options |= {"policy_lr": 0.01, "value_lr": 0.0}
     model, seen = agent(action=action, **options), Rollouts()
-    model.learn(6144, seen)
+    model.learn(4096, seen)
     assert any(report.accepted for report in seen.reports)
     assert max(seen.sizes) < 2 * BUDGET
     for report in seen.reports:
@@ -83,7 +83,7 @@ def test_the_trees_stay_near_the_budget(action: str, shared: bool) -> None:
 
 def test_it_still_learns() -> None:
     model = agent(value_lr=0.0)
-    model.learn(8192)
+    model.learn(5120)
     mean, _ = evaluate_policy(model, model.get_env(), 200)  # type: ignore[arg-type]
     assert mean > 0.95
     assert model.policy.n_trees < 2 * BUDGET
@@ -212,9 +212,9 @@ def test_dict_observations_and_a2c() -> None:
         policy_kwargs={"tree_budget": 30, "compaction_max_kl": 1.0, "value_lr": 0.0},
     )  # fmt: skip
     seen = Rollouts()
-    model.learn(4800, seen)
+    model.learn(3200, seen)
     assert any(report.accepted for report in seen.reports)
-    assert max(seen.sizes) < 60  # of 75
+    assert max(seen.sizes) < 45  # of 50
 
 
 def test_the_callback_logs_what_happened(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def problem(n: int = 600, seed: int = 0) -> tuple[Floats, Floats]:
     return X, (waves + waves[:, [1, 0, 0]] * X[:, [3]] + noise).astype(np.float32)
 
 
-def train(n_trees: int = 200, weights: Any = None, **settings: Any) -> BoostedTrees:
+def train(n_trees: int = 100, weights: Any = None, **settings: Any) -> BoostedTrees:
     model = empty(d=4, n_outputs=3, rate=0.3, **settings)
     for k in range(n_trees):
         X, Y = problem(seed=k % 7)
@@ -67,7 +67,7 @@ def test_no_violations(grow_policy: str, score: str, candidates: str) -> None:
     ],
 )
 def test_no_violations_with(grow_policy: str, settings: dict[str, Any], weights: Any) -> None:
-    model = train(100, weights, grow_policy=grow_policy, monotonic=CONSTRAINTS, **settings)
+    model = train(60, weights, grow_policy=grow_policy, monotonic=CONSTRAINTS, **settings)
     for feature, output, sign in CONSTRAINTS:
         assert violations(model, feature, output, sign) == 0
 
