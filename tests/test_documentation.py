@@ -13,7 +13,7 @@ from rlshare.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Of a training only the length is cut: in Python to what makes every algorithm learn; on the command
+# Of a training only the length is cut: in Python to what makes every agent learn; on the command
 # line to one rollout of two environments and an episode of evaluation, and a resumed one goes on
 # for another rollout. A study has fewer trials too. Episodes of HalfCheetah, of which a plot of
 # experts plays ten, have a tenth of their steps.
