@@ -1,40 +1,42 @@
 """``import rlshare`` never makes another package's import fail, from any thread."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
+from command import BELOW_SB3, Program
 
 pytest.importorskip("sb3_contrib")
 
 
-def run(program: str, *options: str) -> tuple[str, str]:
-    result = subprocess.run(
-        [sys.executable, *options, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip(), result.stderr
+def run(program: str, folder: Path) -> tuple[str, str]:
+    with Program("-c", program, cwd=folder, imported=BELOW_SB3) as found:
+        assert found.wait() == 0, found.stderr
+    return found.stdout.strip(), found.stderr
 
 
 @pytest.mark.parametrize("missing", ["rlshare.policies.rows", "rlshare.trees.torch.tape"])
-def test_where_the_policies_cannot_be_imported_one_warning_says_why(missing: str) -> None:
+def test_where_the_policies_cannot_be_imported_one_warning_says_why(
+    missing: str, tmp_path: Path
+) -> None:
     program = (
-        f"import sys; sys.modules[{missing!r}] = None; import rlshare\n"
+        "import sys, warnings; warnings.simplefilter('always', RuntimeWarning)\n"
+        f"sys.modules[{missing!r}] = None; import rlshare\n"
         "import stable_baselines3, sb3_contrib\n"
         "print('GBTPolicy' in stable_baselines3.PPO.policy_aliases)"
     )
-    out, err = run(program, "-W", "always::RuntimeWarning")
+    out, err = run(program, tmp_path)
     assert out == "False"
     assert err.count("the policies of rlshare are not known to Stable-Baselines3") == 1
     assert missing in err
 
 
-def test_policies_need_no_numba_until_they_train() -> None:
+def test_policies_need_no_numba_until_they_train(tmp_path: Path) -> None:
     program = (
-        "import sys; sys.modules['numba'] = None; import rlshare, stable_baselines3\n"
+        "import sys, warnings; warnings.simplefilter('error', RuntimeWarning)\n"
+        "sys.modules['numba'] = None; import rlshare, stable_baselines3\n"
         "print(stable_baselines3.PPO.policy_aliases['GBTPolicy'].__name__)"
     )
-    assert run(program, "-W", "error::RuntimeWarning")[0] == "GBTPolicy"
+    assert run(program, tmp_path)[0] == "GBTPolicy"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,9 @@ def test_policies_need_no_numba_until_they_train() -> None:
         ("stable_baselines3", "sb3_contrib", "rlshare.policies"),
     ],
 )
-def test_threads_that_import_both_packages_find_the_aliases(names: tuple[str, ...]) -> None:
+def test_threads_that_import_both_packages_find_the_aliases(
+    names: tuple[str, ...], tmp_path: Path
+) -> None:
     program = f"""
 import importlib, threading
 import rlshare
@@ -55,6 +59,6 @@ import sb3_contrib, stable_baselines3
 print(stable_baselines3.PPO.policy_aliases["GBTPolicy"].__module__)
 print(sb3_contrib.MaskablePPO.policy_aliases["GBTPolicy"].__module__)
 """
-    out, err = run(program)
+    out, err = run(program, tmp_path)
     assert out.split() == ["rlshare.policies", "rlshare.policies.maskable"], err
     assert "Traceback" not in err

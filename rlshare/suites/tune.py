@@ -204,7 +204,10 @@ def run_jobs(plan: Plan, n_jobs: int, say: Callable[[str], None]) -> bool:
     """
     if n_jobs == 1:
         return run_trials(plan, 0, say)
-    context = multiprocessing.get_context("spawn")
+    server = "forkserver" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if server else "spawn")
+    if server:  # which imports once for all workers
+        context.set_forkserver_preload([__name__, "rlshare.runs.training"])
     with StopOnSignals(), ProcessPoolExecutor(n_jobs, context, initializer=end_with_parent) as pool:
         # Ctrl-C reaches every process, and each stops by itself
         return all(list(pool.map(run_trials, [plan] * n_jobs, range(n_jobs), [say] * n_jobs)))

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args
 
 import pytest
+from command import BELOW_SB3, Program
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from rlshare.agents.recipes.search_space import search_space
@@ -49,10 +51,17 @@ def test_unknown_names() -> None:
         ("from rlshare.agents import load_recipe", {"torch", "stable_baselines3"}),
         ("import rlshare.cli", {"torch", "stable_baselines3", "numpy", "pydantic", "gymnasium"}),
         ("import rlshare.runs.config", {"torch", "numpy", "pydantic", "typer"}),
-        ("import rlshare.runs.training, rlshare.suites.tune", {"typer"}),
     ],
 )
 def test_what_an_import_spares(program: str, heavy: set[str]) -> None:
     code = f"import sys; {program}; print({heavy!r} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "set()", found.stdout + found.stderr
+
+
+def test_training_needs_no_command_line(tmp_path: Path) -> None:
+    code = (
+        "import sys, rlshare.runs.training, rlshare.suites.tune; sys.exit('typer' in sys.modules)"
+    )
+    with Program("-c", code, cwd=tmp_path, imported=BELOW_SB3) as found:
+        assert found.wait() == 0, found.stderr

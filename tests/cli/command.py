@@ -1,10 +1,11 @@
 """The command line as a user runs it: a process with its exit code and its two streams.
 
 To import torch and Stable-Baselines3 takes several times as long as most of what is tested, so that
-a zygote does it once and forks; ``zygote.py`` says how. ``new_process`` starts an interpreter.
+a zygote does it once, for all workers of pytest, and forks; ``zygote.py`` says how. ``new_process``
+starts an interpreter.
 """
 
-import atexit
+import fcntl
 import functools
 import json
 import os
@@ -14,6 +15,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +27,7 @@ PATIENCE = 120 * float(os.environ.get("RLSHARE_TEST_PATIENCE", "1"))
 
 # What a program finds imported: what Stable-Baselines3 stands on, and all that the commands need.
 BELOW_SB3 = ("torch", "torch.utils.tensorboard", "gymnasium", "pandas", "matplotlib.pyplot")
-OTHERS = ("torch._dynamo", "numba", "optuna", "mujoco", "moviepy", "sb3_contrib", "rlshare.*")
+OTHERS = ("torch._dynamo", "optuna", "mujoco", "moviepy", "sb3_contrib", "rlshare.*", "warm")
 ALL = (*BELOW_SB3, "stable_baselines3", *OTHERS)
 
 
@@ -115,18 +118,43 @@ class Program:
 
 @functools.cache
 def _zygote(imported: tuple[str, ...]) -> socket.socket:
-    """Start one; it ends with this process, when the socket does."""
-    ours, its = socket.socketpair()
-    command = [sys.executable, str(Path(__file__).with_name("zygote.py")), str(its.fileno())]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # a child inherits no threads: none must exist
-    process = subprocess.Popen(
-        [*command, *imported], env=env, pass_fds=[its.fileno()], stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    its.close()
-    atexit.register(process.wait)  # kept so long: one that is let go while it runs is warned of
-    atexit.register(process.terminate)
+    """Connect to the one that the workers share; start it where there is none yet."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[:8]
+    address = f"{tempfile.gettempdir()}/rlshare-{run}-{len(imported)}"
+    if imported != BELOW_SB3:
+        _zygote(BELOW_SB3)  # it starts the other one; before the lock, which is not taken twice
+    with open(__file__, encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError, ConnectionRefusedError):
+            return _connected(address)
+        _start(address, imported)
+        patience = time.monotonic() + PATIENCE
+        while time.monotonic() < patience:
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return _connected(address)
+            time.sleep(0.02)
+    raise RuntimeError("no zygote has begun")
+
+
+def _connected(address: str) -> socket.socket:
+    ours = socket.socket(socket.AF_UNIX)
+    try:
+        ours.connect(address)
+    except OSError:
+        ours.close()
+        raise
     return ours
+
+
+def _start(address: str, imported: tuple[str, ...]) -> None:
+    """Start a zygote; it ends when no worker is connected to it any more."""
+    command = [str(Path(__file__).with_name("zygote.py")), address, *imported]
+    if imported != BELOW_SB3:  # what they have in common is imported once
+        Program(*command, cwd=Path.cwd(), imported=BELOW_SB3)
+        return
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # a child inherits no threads: none must exist
+    null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+    os.posix_spawn(sys.executable, [sys.executable, *command], env, file_actions=null)
 
 
 def new_process(*argv: str, cwd: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from command import PATIENCE, Program
 CHAIN = Path(__file__).with_name("kill_chain.py")
 
 
-@pytest.mark.parametrize(("policy", "kills"), [("gbt", 24), ("mlp", 8)])
+@pytest.mark.parametrize(("policy", "kills"), [("gbt", 12), ("mlp", 4)])
 def test_killed_again_and_again(policy: str, kills: int, tmp_path: Path) -> None:
     with Program(str(CHAIN), policy, str(kills), "1", cwd=tmp_path) as found:
         found.wait(2 * PATIENCE)

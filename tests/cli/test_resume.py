@@ -143,7 +143,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number: signal.Signals, tmp_path: 
         checkpoints = tmp_path / "logs/ppo/CartPole-v1_1/checkpoints"
         while not list(checkpoints.glob("*_steps.zip")) and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(1.0)  # some way into the training
+        time.sleep(0.3)  # some way into the training
         process.send_signal(number)
         process.wait()
     assert process.returncode == 130, process.stderr

@@ -1,11 +1,12 @@
 """A process that has imported much and forks a child for every program that it is to run.
 
-``python zygote.py FD MODULE...`` imports the modules that are there, then serves the socket FD. A
-byte on it, with four file descriptors, is one program: a file of JSON (``argv`` with the path of a
-script or ``-c``, ``cwd``, ``env``, ``file_size``), its two streams, and a pipe, to which its pid
-and its exit code are written, a line each. The child runs the program as a new interpreter would:
-the zygote has imported, and nothing else. Of an interpreter's end only the taking apart of the
-modules is left out.
+``python zygote.py ADDRESS MODULE...`` serves a Unix socket there, imports the modules that are
+there, and ends when nobody is connected any more. A byte on a connection, with four file
+descriptors, is one program: a file of JSON (``argv`` with the path of a script or ``-c``, ``cwd``,
+``env``, ``file_size``), its two streams, and a pipe, to which its pid and its exit code are
+written, a line each. The child runs the program as a new interpreter would: the zygote has
+imported, and nothing else. Of an interpreter's end only the taking apart of the modules is left
+out. A zygote may itself be such a program, of one that has imported less.
 """
 
 import atexit
@@ -35,7 +36,7 @@ def preload(modules: list[str]) -> None:
                 preload([found.name for found in inner if not found.name.endswith("__main__")])
 
 
-def serve(control: socket.socket) -> dict[str, Any]:
+def serve(listener: socket.socket, address: str) -> dict[str, Any]:
     """Return in every child, with the program that it is to run; in the zygote never."""
     woken, wakes = os.pipe()
     os.set_blocking(wakes, False)
@@ -43,23 +44,32 @@ def serve(control: socket.socket) -> dict[str, Any]:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest
     children: dict[int, int] = {}
-    while True:
-        ready, _, _ = select.select([control, woken], [], [])
+    callers = [listener.accept()[0]]
+    while callers:
+        ready, _, _ = select.select([listener, woken, *callers], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _reap(children)
-        if control in ready:
-            call, fds, _, _ = socket.recv_fds(control, 1, 4)
-            if not call:  # pytest has ended
-                os._exit(0)
-            if not (pid := os.fork()):
-                for fd in (control.detach(), woken, wakes, *children.values()):
+        if listener in ready:
+            callers.append(listener.accept()[0])
+        for caller in set(callers) & set(ready):
+            call, fds, _, _ = socket.recv_fds(caller, 1, 4)
+            if not call:  # its pytest has ended
+                callers.remove(caller)
+                caller.close()
+            elif not (pid := os.fork()):
+                for open_socket in (listener, *callers):
+                    open_socket.close()
+                for fd in (woken, wakes, *children.values()):
                     os.close(fd)
                 return _program(*fds)
-            for fd in fds[:3]:
-                os.close(fd)
-            children[pid] = fds[3]
-            os.write(fds[3], b"%d\n" % pid)
+            else:
+                for fd in fds[:3]:
+                    os.close(fd)
+                children[pid] = fds[3]
+                os.write(fds[3], b"%d\n" % pid)
+    os.unlink(address)
+    os._exit(0)
 
 
 def _reap(children: dict[int, int]) -> None:
@@ -121,7 +131,13 @@ def run_and_exit(argv: list[str]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    preload(sys.argv[2:])
+    _, address, *modules = sys.argv
+    listener = socket.socket(socket.AF_UNIX)
+    with suppress(FileNotFoundError):
+        os.unlink(address)  # of one that was killed
+    listener.bind(address)
+    listener.listen()
+    preload(modules)
     gc.collect()
     gc.freeze()  # a child's collector leaves alone, and shares, what was there before it
-    run_and_exit(serve(socket.socket(fileno=int(sys.argv[1])))["argv"])
+    run_and_exit(serve(listener, address)["argv"])
