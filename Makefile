@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-SOURCES := pyproject.toml constraints.txt $(shell find cpp rlshare agents envs -type f -not -name '*.pyc')
+SOURCES := pyproject.toml constraints.txt $(shell find cpp rlshare agents envs -type f -not -path '*/__pycache__/*')
 DEMO := demo
 comma := ,
 
