@@ -25,7 +25,7 @@ $(INSTALLED): $(BIN)/python $(SOURCES)
 
 # The settings of CartPole's recipe, but for short rollouts and high rates.
 demo: $(INSTALLED)
-	$(BIN)/rlshare train --env CartPole-v1 --n-timesteps 100k --seed 1 --eval-freq 0 --log-folder $(DEMO) \
+	$(BIN)/rlshare train --env CartPole-v1 --n-timesteps 80k --seed 1 --eval-freq 0 --log-folder $(DEMO) \
 	    --hyperparams n_steps:64 batch_size:128 n_epochs:10 policy_kwargs.tree.bins:rollout \
 	    policy_kwargs.policy_lr:0.1 policy_kwargs.value_lr:0.05
 	@set -e; run=$$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1); \
