@@ -108,7 +108,7 @@ table: $(INSTALLED)
 # first; and from build/, where no directory is named rlshare.
 SANITIZED := build/sanitized
 TSAN := build/tsan
-build_sanitized = $(BIN)/python -m pip install --quiet -c constraints.txt 'scikit-build-core<1' pybind11 cmake ninja && \
+build_sanitized = $(BIN)/python -m pip install --quiet -c constraints.txt scikit-build-core pybind11 cmake ninja && \
     $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(2) --upgrade \
     -C build-dir=$(2)-cmake -C cmake.define.RLSHARE_SANITIZE=$(1) -C cmake.build-type=Debug .
 # $(call sanitized,build,libraries to load first): the interpreter, after a check of what it loads.

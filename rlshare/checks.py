@@ -69,9 +69,7 @@ def finite(name: str, value: Any) -> float:
     Raises:
         ValueError: if it is none.
     """
-    if not is_real(value) or not isfinite(float(plain(value))):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return float(plain(value))
+    return _number(name, value, "a finite number", -inf, False, inf)
 
 
 def switch(name: str, value: Any) -> bool:

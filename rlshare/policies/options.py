@@ -34,6 +34,12 @@ def refuse_unknown(
             )
 
 
+def plain_arch(net_arch: Any) -> Any:
+    """Return ``net_arch`` as it is, but ``[dict(pi=..)]``, SB3's form before 1.8, as the dict."""
+    is_old = isinstance(net_arch, Sequence) and len(net_arch) == 1
+    return net_arch[0] if is_old and isinstance(net_arch[0], Mapping) else net_arch
+
+
 def check_optimizer(kind: Any, kwargs: Any) -> None:
     """Refuse an optimizer that Stable-Baselines3 could not make, or not step.
 

@@ -55,9 +55,9 @@ class TreePolicy(SavedPolicy):
 
     def initial_options(self) -> dict[str, Any]:
         """Return what says where training begins."""
+        name = "log_std_init"
         has_deviation = isinstance(cast("BasePolicy", self).action_space, spaces.Box)
-        names = ("log_std_init",) if has_deviation else ()
-        return {name: value for name, value in self._options.items() if name in names}
+        return {name: self._options[name]} if has_deviation and name in self._options else {}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False

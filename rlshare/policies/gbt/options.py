@@ -15,7 +15,7 @@ import torch
 from rlshare.checks import finite, integer, is_real, non_negative, one_of, switch
 from rlshare.messages import nearest
 from rlshare.policies.gbt.budget import TreeBudget
-from rlshare.policies.options import check_optimizer, refuse_unknown
+from rlshare.policies.options import check_optimizer, plain_arch, refuse_unknown
 from rlshare.trees import Linear, Table, TreeParams
 
 Rate = float | Mapping[str, float] | Sequence[float]
@@ -337,9 +337,7 @@ def _known_tree_keys(tree: Mapping[str, Any]) -> None:
 
 def _critic_layers(net_arch: Any, default: Any) -> list[int]:
     """Return the widths of the hidden layers of critics that are networks."""
-    layers = default if net_arch is None else net_arch
-    if isinstance(layers, Sequence) and len(layers) == 1 and isinstance(layers[0], Mapping):
-        layers = layers[0]  # SB3 before 1.8
+    layers = default if net_arch is None else plain_arch(net_arch)
     if isinstance(layers, Mapping):
         for part in layers:
             one_of("parts of net_arch", part, ("pi", "qf"))

@@ -13,7 +13,7 @@ from torch import nn
 
 from rlshare import checks
 from rlshare.policies.moe.extractor import MoEExtractor, expert_layers
-from rlshare.policies.options import check_optimizer, refuse_unknown
+from rlshare.policies.options import check_optimizer, plain_arch, refuse_unknown
 from rlshare.policies.saving import SavedPolicy
 from rlshare.policies.spaces import ACTIONS, check_spaces, has_images
 
@@ -220,9 +220,7 @@ def checked_arch(net_arch: Any, parts: tuple[str, ...], default: list[int]) -> A
         ValueError: for units that are no positive integers, and for other parts.
     """
     rule = f"a list or a dict of {' and '.join(parts)}" if parts else "a list"
-    found: Any = default if net_arch is None else net_arch
-    if isinstance(found, Sequence) and len(found) == 1 and isinstance(found[0], Mapping):
-        found = found[0]  # SB3 before 1.8
+    found: Any = default if net_arch is None else plain_arch(net_arch)
     by_part = isinstance(found, Mapping)
     if by_part and not set(found) <= set(parts):
         raise ValueError(f"net_arch must be {rule}, got {net_arch!r}")
