@@ -46,6 +46,25 @@ def grow(
     n_threads: int,
 ) -> None: ...
 
+class LeafIds:
+    n_trees: int
+    def __len__(self) -> int: ...
+
+def leaf_ids(forest: Forest, X: NDArray[np.float32], n_threads: int) -> LeafIds: ...
+def refit(
+    forest: Forest,
+    ids: LeafIds,
+    rows: NDArray[np.int64] | None,
+    grads: NDArray[np.float32],
+    weights: NDArray[np.float32] | None,
+    rates: NDArray[np.float32],
+    l2: float,
+    n_threads: int,
+) -> None: ...
+def sum_leaves(
+    forest: Forest, ids: LeafIds, rows: NDArray[np.int64] | None, n_threads: int
+) -> NDArray[np.float32]: ...
+
 class Forest:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     n_trees: int
@@ -56,6 +75,7 @@ class Forest:
     bias: NDArray[np.float32]
     categorical: list[int]
     importances: NDArray[np.float64]
+    leaves: NDArray[np.float32]
     def truncate(self, n_trees: int) -> None: ...
     def categories_fit(self, n_categories: list[int]) -> bool: ...
     def add_trees(

@@ -74,6 +74,18 @@ void set_importances(Forest& forest, const Array<double>& importances) {
   forest.set_importances({importances.data(), importances.data() + importances.size()});
 }
 
+FloatArray py_leaves(const Forest& forest) {
+  const ForestView view = forest.view();
+  return array(view.leaves, view.leaf_begin[view.n_trees]);
+}
+
+void set_leaves(Forest& forest, const FloatArray& leaves) {
+  const ForestView view = forest.view();
+  require(static_cast<std::size_t>(leaves.size()) == view.leaf_begin[view.n_trees],
+          "leaves must hold one number for each there is");
+  forest.replace_leaves({leaves.data(), leaves.data() + leaves.size()});
+}
+
 std::vector<int> py_categorical(const Forest& forest) {
   return {forest.categorical().begin(), forest.categorical().end()};
 }
@@ -109,6 +121,7 @@ void register_forest(py::module_& m) {
       .def_property("importances", &py_importances, &set_importances)
       .def("categories_fit", &py_categories_fit)
       .def("truncate", &Forest::truncate)
+      .def_property("leaves", &py_leaves, &set_leaves)
       .def("add_trees", &py_add_trees, py::arg("X"), py::arg("begin"), py::arg("end"),
            py::arg("out").noconvert(), py::arg("with_bias"), py::arg("n_threads"),
            py::arg("weights") = py::none())

@@ -4,7 +4,7 @@
 #include <tuple>
 
 #include "../trees/grower/grower.h"
-#include "arrays.h"
+#include "gradients.h"
 
 namespace py = pybind11;
 using namespace rlshare;
@@ -27,26 +27,10 @@ float largest_magnitude(const FloatArray& values) {
   return magnitude;
 }
 
-Gradients gradients_of(const Forest& forest, const Codes& codes, const FloatArray& grads,
-                       const std::optional<FloatArray>& weights) {
-  require(grads.ndim() == 2 && static_cast<std::size_t>(grads.shape(0)) == codes.n_rows &&
-              static_cast<std::size_t>(grads.shape(1)) == forest.n_outputs(),
-          "grads must have shape [n_rows, n_outputs]");
-  Gradients g = {grads.data(), codes.n_rows, forest.n_outputs(), nullptr, WeightKind::none};
-  if (!weights) return g;
-  const bool per_row = weights->ndim() == 1;
-  require(static_cast<std::size_t>(weights->size()) ==
-              codes.n_rows * (per_row ? 1 : forest.n_outputs()),
-          "weights must have shape [n_rows] or [n_rows, n_outputs]");
-  g.weights = weights->data();
-  g.weight_kind = per_row ? WeightKind::per_row : WeightKind::per_output;
-  return g;
-}
-
 void py_grow(Forest& forest, const Codes& codes, const FloatArray& grads,
              const std::optional<FloatArray>& weights, const GrowParams& params,
              const FloatArray& feature_weights, const FloatArray& rates, std::size_t n_threads) {
-  const Gradients g = gradients_of(forest, codes, grads, weights);
+  const Gradients g = gradients_of(grads, weights, codes.n_rows, forest.n_outputs());
   require(codes.categorical == forest.categorical(),
           "codes were made by a model of other features");
   require(params.growth == forest.growth() && params.max_depth >= 0 &&

@@ -8,6 +8,7 @@ void register_codes(pybind11::module_& m);
 void register_forest(pybind11::module_& m);
 void register_growing(pybind11::module_& m);
 void register_moe(pybind11::module_& m);
+void register_refitting(pybind11::module_& m);
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of rlshare.";
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_core, m) {
   register_forest(m);
   register_growing(m);
   register_moe(m);
+  register_refitting(m);
 }

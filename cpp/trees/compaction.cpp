@@ -5,6 +5,8 @@
 #include <random>
 #include <utility>
 
+#include "leaf_ids.h"
+
 namespace rlshare {
 namespace {
 
@@ -24,13 +26,9 @@ class Backfit {
         n_rows_(n_rows),
         n_outputs_(view_.n_outputs),
         vectors_((n_outputs_ + 3) / 4),
-        columns_(n_rows * view_.n_features),
+        columns_(columns_of(X, n_rows, view_.n_features)),
         missing_(n_rows * vectors_),
         leaf_(n_rows) {
-    const std::size_t d = view_.n_features;
-    for (std::size_t i = 0; i < n_rows; ++i)
-      for (std::size_t f = 0; f < d; ++f)
-        columns_[f * n_rows + i] = std::max(X[i * d + f], kLowest);
     std::vector<float> sum(n_rows * n_outputs_, 0.f);
     forest.add_trees(X, n_rows, 0, n_oldest, nullptr, 1, sum.data());
     put(sum, missing_);
@@ -38,7 +36,7 @@ class Backfit {
       const std::size_t t = (2 * k + 1) * n_oldest / (2 * n_kept);
       kept.push_back(
           {t, {view_.leaves + view_.leaf_begin[t], view_.leaves + view_.leaf_begin[t + 1]}});
-      find_leaves(t);
+      find_leaves(view_, t, columns_.data(), n_rows_, leaf_.data());
       put(kept.back().leaves, per_leaf_);
       subtract();
     }
@@ -57,7 +55,7 @@ class Backfit {
 
   void fit(std::size_t k) {
     std::vector<float>& leaves = kept[k].leaves;
-    find_leaves(kept[k].tree);
+    find_leaves(view_, kept[k].tree, columns_.data(), n_rows_, leaf_.data());
     const std::size_t n_leaves = leaves.size() / n_outputs_;
     per_leaf_.assign(n_leaves * vectors_, Four{});
     counts_.assign(n_leaves, 0u);
@@ -82,41 +80,6 @@ class Backfit {
   std::vector<Kept> kept;
 
  private:
-  // Sets leaf_ to the rows' leaves in a tree.
-  void find_leaves(std::size_t t) {
-    if (view_.growth == Growth::oblivious)
-      find_oblivious_leaves(view_.tests + view_.structure_begin[t], view_.depth[t]);
-    else
-      find_greedy_leaves(view_.nodes + view_.structure_begin[t]);
-  }
-
-  void find_oblivious_leaves(const Test* tests, std::size_t depth) {
-    std::fill(leaf_.begin(), leaf_.end(), 0u);
-    for (const Test* test = tests; test < tests + depth; ++test) {
-      const float* value = columns_.data() + static_cast<std::size_t>(test->feature) * n_rows_;
-      const float threshold = test->threshold;
-      if (view_.categorical[test->feature])
-        for (std::size_t i = 0; i < n_rows_; ++i)
-          leaf_[i] = leaf_[i] * 2 + static_cast<std::uint32_t>(value[i] == threshold);
-      else
-        for (std::size_t i = 0; i < n_rows_; ++i)
-          leaf_[i] = leaf_[i] * 2 + static_cast<std::uint32_t>(value[i] > threshold);
-    }
-  }
-
-  void find_greedy_leaves(const Node* root) {
-    for (std::size_t i = 0; i < n_rows_; ++i) {
-      const Node* node = root;
-      while (node->leaf < 0) {
-        const float value = columns_[static_cast<std::size_t>(node->feature) * n_rows_ + i];
-        const bool right =
-            view_.categorical[node->feature] ? value == node->threshold : value > node->threshold;
-        node = root + node->left + right;
-      }
-      leaf_[i] = static_cast<std::uint32_t>(node->leaf);
-    }
-  }
-
   // rows: [n, n_outputs].
   void put(const std::vector<float>& rows, std::vector<Four>& to) const {
     to.assign(rows.size() / n_outputs_ * vectors_, Four{});
@@ -136,7 +99,7 @@ class Backfit {
   std::vector<float> columns_;       // [n_features, n_rows]
   std::vector<Four> missing_;        // [n_rows, vectors]: the target minus the kept trees
   std::vector<Four> per_leaf_;       // [n_leaves, vectors]
-  std::vector<std::uint32_t> leaf_;  // [n_rows], of the tree at hand
+  std::vector<std::uint16_t> leaf_;  // [n_rows], of the tree at hand
   std::vector<std::uint32_t> counts_;
 };
 

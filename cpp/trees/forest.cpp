@@ -75,6 +75,11 @@ void Forest::append(const Tree& tree) {
   }
 }
 
+void Forest::replace_leaves(const std::vector<float>& leaves) {
+  const std::unique_lock<std::shared_mutex> lock(storage_.mutex);
+  std::copy(leaves.begin(), leaves.end(), leaves_.begin());
+}
+
 void Forest::truncate(std::size_t n) {
   const std::unique_lock<std::shared_mutex> lock(storage_.mutex);
   if (n >= n_trees()) return;

@@ -34,7 +34,7 @@ struct OwnMutex {
   std::shared_mutex mutex;
 };
 
-// add_trees may run while another thread appends; nothing else may.
+// add_trees may run while another thread appends or replaces leaves; nothing else may.
 class Forest {
  public:
   Forest(Growth growth, std::size_t n_features, std::vector<float> bias,
@@ -55,6 +55,8 @@ class Forest {
 
   // The forest is unchanged where this throws std::bad_alloc.
   void append(const Tree& tree);
+  // Puts other values in place of all leaves, [n_leaf_floats].
+  void replace_leaves(const std::vector<float>& leaves);
   void truncate(std::size_t n_trees);  // drops the newest; their importances stay
   Tree tree(std::size_t t) const;
 

@@ -3,6 +3,7 @@
 from rlshare.core import active_isa, force_isa, supported_isas
 from rlshare.trees.boosted_trees import BoostedTrees
 from rlshare.trees.codes import Codes
+from rlshare.trees.leaf_ids import LeafIds
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Linear, Table
 from rlshare.trees.structure import TreeArrays
@@ -11,6 +12,7 @@ from rlshare.trees.target import TargetTrees
 __all__ = [
     "BoostedTrees",
     "Codes",
+    "LeafIds",
     "Linear",
     "Table",
     "TargetTrees",

@@ -18,6 +18,7 @@ from rlshare.trees.codes import Codes
 from rlshare.trees.compaction import Target, Targets, compacted
 from rlshare.trees.early_stopping import Validation
 from rlshare.trees.growing import Growing
+from rlshare.trees.leaf_ids import LeafIds
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import LearningRate, Rates, Schedule, as_schedules
@@ -25,6 +26,7 @@ from rlshare.trees.storage import Parts, Stored
 from rlshare.trees.structure import Importance, TreeArrays, as_dict, importances
 
 FloatArray = NDArray[np.float32]
+Index = NDArray[np.int64] | None
 _FLOAT32 = np.dtype(np.float32)
 _MAX = float(np.finfo(np.float32).max)
 
@@ -35,6 +37,7 @@ class Mark(NamedTuple):
     n_trees: int
     n_steps_done: int
     importances: NDArray[np.float64]
+    leaves: FloatArray | None  # where they are refitted
 
 
 class BoostedTrees(Stored):
@@ -108,6 +111,7 @@ class BoostedTrees(Stored):
         self._targets = Targets()
         self._forest = forest
         self._growing = Growing.of(self.params, self.n_features)
+        self._version = self._structure = object()
 
     def _parts(self) -> Parts:
         metadata = Metadata(
@@ -123,6 +127,11 @@ class BoostedTrees(Stored):
     def n_trees(self) -> int:
         """Trees in the ensemble."""
         return self._forest.n_trees
+
+    @property
+    def refits(self) -> bool:
+        """Whether the next step moves the leaves of the trees there are."""
+        return self.params.learner == "refit" and self.n_trees >= self.params.n_trees
 
     @property
     def nbytes(self) -> int:
@@ -216,6 +225,28 @@ class BoostedTrees(Stored):
         """Return codes of X [n, n_features] for :meth:`step`; new categories are learnt."""
         return Codes(self._bin(self._encoder.encode(X, learn=True)), self._encoder)
 
+    def leaf_ids(self, X: Any) -> LeafIds:
+        """Return the leaves of X [n, n_features], for :meth:`step` and :meth:`predict_leaves`."""
+        encoded = self._encoder.encode(X, learn=True)
+        return LeafIds(_core.leaf_ids(self._forest, encoded, self.n_threads or 0), self._structure)
+
+    def predict_leaves(self, leaf_ids: LeafIds, rows: ArrayLike | None = None) -> FloatArray:
+        """Return F of rows whose leaves are known, the bits of :meth:`predict`.
+
+        Args:
+            leaf_ids: from :meth:`leaf_ids`.
+            rows: indices [m] of its rows; None for all.
+
+        Returns:
+            float32 [m, n_outputs].
+
+        Raises:
+            ValueError: for leaves of other trees, and rows that are not there.
+        """
+        found = leaf_ids.of(self._structure)
+        index = None if rows is None else checks.row_indices(rows, len(leaf_ids))
+        return _core.sum_leaves(self._forest, found, index, self.n_threads or 0)
+
     def _bin(self, encoded: FloatArray) -> _core.Codes:
         if len(encoded) == 0:
             raise ValueError("X must have at least one row, got none")
@@ -235,10 +266,13 @@ class BoostedTrees(Stored):
         sample_weight: ArrayLike | None = None,
         lr_scale: float = 1.0,
     ) -> None:
-        """Grow one tree. Where this raises, the model is as it was.
+        """Grow one tree, or where the model :attr:`refits` move the leaves of all.
+
+        Where this raises, the model is as it was.
 
         Args:
-            X: observations [n, n_features], or codes from :meth:`bin`.
+            X: observations [n, n_features]; or codes from :meth:`bin`, of which a tree is grown;
+                or leaves from :meth:`leaf_ids`, which move.
             grads: per-sample gradients dL/dF [n, n_outputs]. A loss that is a mean over n rows has
                 gradients of 1/n of these: multiply by n.
             rows: indices [m] of the rows of X that grads [m, n_outputs] belongs to; None for all.
@@ -248,7 +282,7 @@ class BoostedTrees(Stored):
         Raises:
             ValueError: for wrong shapes, non-finite gradients, weights < 0, a learning rate < 0.
         """
-        X = X if isinstance(X, Codes) else self._encoder.as_array(X)
+        X = X if isinstance(X, (Codes, LeafIds)) else self._encoder.as_array(X)
         index = None if rows is None else checks.row_indices(rows, len(X))
         n = len(X) if index is None else len(index)
         grads, largest = checks.gradients(grads, n, self.n_outputs)
@@ -256,15 +290,47 @@ class BoostedTrees(Stored):
         rates = self._next_rates(lr_scale, largest)
         if self._growing.params is not self.params:
             self._growing = Growing.of(self.params, self.n_features)
+        change = self._move_leaves if self.refits else self._grow
+        change(X, index, grads, weights, rates)
+        self.n_steps_done += 1
+
+    def _grow(
+        self, X: Any, index: Index, grads: FloatArray, weights: FloatArray | None, rates: FloatArray
+    ) -> None:
         codes = self._codes(X, index)
         self._growing.grow(
             self._forest, codes, grads, weights, rates, self.n_steps_done, self.n_threads or 0
         )
-        self.n_steps_done += 1
+        self._structure = object()
+
+    def _move_leaves(
+        self, X: Any, index: Index, grads: FloatArray, weights: FloatArray | None, rates: FloatArray
+    ) -> None:
+        if isinstance(X, Codes):
+            raise ValueError(
+                "leaves move by rows or by their leaf_ids, got codes: pass model.leaf_ids(X) to "
+                "step where model.refits"
+            )
+        if not isinstance(X, LeafIds):
+            X, index = self.leaf_ids(X if index is None else X[index]), None
+        ids = X.of(self._structure)
+        _, sample = self._growing.draw(len(grads), self.n_steps_done)
+        if sample is not None:
+            index = sample if index is None else index[sample]
+            grads = grads[sample]
+            weights = None if weights is None else weights[sample]
+        l2, n_threads = self.params.l2_regularization, self.n_threads or 0
+        _core.refit(self._forest, ids, index, grads, weights, rates, l2, n_threads)
+        self._version = object()
 
     def _codes(self, X: Any, index: NDArray[np.int64] | None) -> _core.Codes:
         if isinstance(X, Codes):
             return X.of(self._encoder, index)
+        if isinstance(X, LeafIds):
+            raise ValueError(
+                "a tree is grown from rows or their codes, got leaf_ids: pass model.bin(X) to step "
+                "until model.refits"
+            )
         if self.params.bins == "rollout":
             raise ValueError(
                 "bins='rollout' fits on codes that are made once: pass codes = model.bin(X) to step"
@@ -312,10 +378,15 @@ class BoostedTrees(Stored):
         F = self.predict(X)
         target = checks.targets(y, len(F), self.n_outputs)
         validation = Validation(self, eval_set, early_stopping_rounds)
-        codes = self.bin(X)
+        codes, ids = self.bin(X), None
         for _ in range(n_trees):
-            self.step(codes, F - target)
-            self.predict(X, self.n_trees - 1, self.n_trees, out=F)
+            if self.refits:
+                ids = ids or self.leaf_ids(X)
+                self.step(ids, F - target)
+                F = self.predict_leaves(ids)
+            else:
+                self.step(codes, F - target)
+                self.predict(X, self.n_trees - 1, out=F)
             if validation.over():
                 break
         validation.rewind()
@@ -338,11 +409,11 @@ class BoostedTrees(Stored):
 
     @property
     def version(self) -> object:
-        """Changes where trees are replaced, by a compaction; it does not where trees are added.
+        """Changes where trees are replaced or their leaves move; not where trees are added.
 
         Compare by identity: what was summed over the trees of another version is void.
         """
-        return self._forest
+        return self._version
 
     def follow(self, target: Target) -> None:
         """Let a target know of compactions, for as long as it lives; copies have no targets."""
@@ -350,13 +421,23 @@ class BoostedTrees(Stored):
 
     def mark(self) -> Mark:
         """Return where the model is, for :meth:`rewind` after further steps."""
-        return Mark(self.n_trees, self.n_steps_done, self._forest.importances)
+        leaves = self._forest.leaves if self.params.learner == "refit" else None
+        return Mark(self.n_trees, self.n_steps_done, self._forest.importances, leaves)
 
     def rewind(self, mark: Mark) -> None:
-        """Drop the trees grown since a mark, as if they had never been."""
+        """Drop the trees grown since a mark and move leaves back, as if no step had been made.
+
+        Raises:
+            ValueError: for a mark that does not know the leaves, from before ``learner="refit"``.
+        """
+        if mark.leaves is None and self.params.learner == "refit":
+            raise ValueError("a mark must be of learner='refit', got one of learner='grow'")
         self.n_steps_done = mark.n_steps_done
         self._forest.truncate(mark.n_trees)
         self._forest.importances = mark.importances
+        if mark.leaves is not None:
+            self._forest.leaves = mark.leaves
+            self._version = self._structure = object()
 
     def compact(
         self,
@@ -392,6 +473,7 @@ class BoostedTrees(Stored):
         if accept is not None and not accept(candidate):
             return False
         self._forest = forest
+        self._version = self._structure = object()
         self._targets.trees_replaced(n_oldest, n_kept)
         return True
 

@@ -58,6 +58,8 @@ def compacted(
         ValueError: where 1 <= n_kept <= n_oldest <= n_compactable does not hold, X [n, n_features]
             is empty, or there are monotonic constraints, which refitted leaves would not keep.
     """
+    if params.learner == "refit":
+        raise ValueError("learner must be 'grow' where trees are compacted, got 'refit'")
     if params.monotonic:
         raise ValueError(
             "a model with monotonic constraints cannot be compacted, got "

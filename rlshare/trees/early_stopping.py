@@ -16,9 +16,15 @@ class Fitted(Protocol):
 
     n_outputs: int
 
+    n_steps_done: int
+
     @property
     def n_trees(self) -> int:
         """Trees so far."""
+
+    @property
+    def version(self) -> object:
+        """Another one where other trees than the newest have changed."""
 
     def predict(
         self, X: Any, start: int = 0, *, out: NDArray[np.float32] | None = None
@@ -54,11 +60,11 @@ class Validation:
         if len(eval_set) != 2:
             raise ValueError(f"eval_set must be a pair (X, y), got {len(eval_set)} items")
         self._X = eval_set[0]
-        self._F = model.predict(self._X)
+        self._F, self._version = model.predict(self._X), model.version
         if len(self._F) == 0:
             raise ValueError("eval_set must have at least one row, got none")
         self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
-        self._least, self._best, self._n_best = self._error(), model.mark(), model.n_trees
+        self._least, self._best, self._n_best = self._error(), model.mark(), model.n_steps_done
 
     def _error(self) -> float:
         return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
@@ -67,12 +73,15 @@ class Validation:
         """Take the newest tree into account; return whether the error has long been rising."""
         if not self._rounds:
             return False
-        self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
+        if self._model.version is self._version:
+            self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
+        else:
+            self._F, self._version = self._model.predict(self._X), self._model.version
         error = self._error()
         if error < self._least:
             self._least, self._best = error, self._model.mark()
-            self._n_best = self._model.n_trees
-        return self._model.n_trees - self._n_best >= self._rounds
+            self._n_best = self._model.n_steps_done
+        return self._model.n_steps_done - self._n_best >= self._rounds
 
     def rewind(self) -> None:
         """Drop the trees beyond the minimum, as if they had never been grown."""

@@ -56,15 +56,15 @@ class Growing(NamedTuple):
             step: number of the boosting step, the seed of its draws.
             n_threads: at most so many; 0 for as many as there are cores.
         """
-        feature_weights, sample = self._draw(len(codes), step)
+        feature_weights, sample = self.draw(len(codes), step)
         if sample is not None:
             codes = codes.take(sample)
             grads = grads[sample]
             weights = None if weights is None else weights[sample]
         _core.grow(forest, codes, grads, weights, self.core, feature_weights, rates, n_threads)
 
-    def _draw(self, n: int, step: int) -> tuple[FloatArray, NDArray[np.int64] | None]:
-        """Return the features' weights and the rows of the tree (None for all)."""
+    def draw(self, n: int, step: int) -> tuple[FloatArray, NDArray[np.int64] | None]:
+        """Return the features' weights and the rows [m] of a step (None for all n)."""
         p, d, weights = self.params, len(self.feature_weights), self.feature_weights
         if p.subsample == 1 and p.colsample == 1:
             return weights, None

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlshare.checks import integer, non_negative, one_of, share
 
+Learner = Literal["grow", "refit"]
 GrowPolicy = Literal["oblivious", "greedy"]
 Score = Literal["cosine", "l2"]
 Candidates = Literal["quantile", "uniform"]
@@ -47,6 +48,11 @@ class TreeParams:
             A missing value goes left, and is outside of the guarantee: a test that parts missing
             values from numbers is not bound by it.
         random_state: seed of subsample and colsample; None draws one when the model is made.
+        learner: "grow" adds a tree in every step. "refit" does so in the first ``n_trees`` steps;
+            in each later one the tests stay and all leaves of all trees move at once, by 1 /
+            ``n_trees`` of the learning rate times the mean gradient of their rows. The sum of such
+            steps is one forest, so that the model stays as large as it is.
+        n_trees: trees of a model that is refitted.
 
     Raises:
         ValueError: where a value breaks its rule; the message states both.
@@ -66,14 +72,18 @@ class TreeParams:
     categorical: Sequence[int] | None = None
     monotonic: Sequence[tuple[int, int, int]] | None = None
     random_state: int | None = None
+    learner: Learner = "grow"
+    n_trees: int = 200
 
     def __post_init__(self) -> None:
         """Check every value and make sequences tuples, so that params compare and hash."""
+        one_of("learner", self.learner, get_args(Learner))
         one_of("grow_policy", self.grow_policy, get_args(GrowPolicy))
         one_of("score", self.score, get_args(Score))
         one_of("candidates", self.candidates, get_args(Candidates))
         one_of("bins", self.bins, get_args(Bins))
         self._set("max_depth", integer("max_depth", self.max_depth, 0, MAX_DEPTH))
+        self._set("n_trees", integer("n_trees", self.n_trees, 1))
         self._set("n_bins", integer("n_bins", self.n_bins, 1, MAX_BINS))
         self._set("min_samples_leaf", integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24))
         self._set("l2_regularization", non_negative("l2_regularization", self.l2_regularization))
@@ -91,6 +101,11 @@ class TreeParams:
             self._set("categorical", tuple(sorted(indices)))
         if self.monotonic is not None:
             self._set("monotonic", _constraints(self.monotonic, self.categorical or ()))
+        if self.learner == "refit" and self.monotonic:
+            raise ValueError(
+                "monotonic must be None with learner='refit', whose leaves would not keep it, got "
+                f"{self.monotonic}"
+            )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for everybody else

@@ -28,6 +28,8 @@ class TargetTrees:
     """
 
     def __init__(self, model: BoostedTrees, weights: ArrayLike | None = None) -> None:
+        if model.params.learner == "refit":
+            raise ValueError("learner must be 'grow' where a target follows, got 'refit'")
         given = np.ones(model.n_trees) if weights is None else np.asarray(weights)
         if given.ndim != 1 or len(given) > model.n_trees:
             raise ValueError(

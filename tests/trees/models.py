@@ -24,7 +24,7 @@ def empty(d: int = 3, n_outputs: int = 2, rate: Any = 0.5, **settings: Any) -> B
     return BoostedTrees(d, n_outputs, params=TreeParams(**settings), learning_rate=rate)
 
 
-def grown(n_trees: int = 5, n: int = 64, seed: int = 0, **settings: Any) -> BoostedTrees:
+def grown(n_trees: int = 5, /, n: int = 64, seed: int = 0, **settings: Any) -> BoostedTrees:
     """A model of 3 features and 2 outputs after `n_trees` steps on random gradients."""
     model = empty(**settings)
     extend(model, n_trees, n=n, seed=seed)

@@ -164,6 +164,11 @@ class TreeActorCriticOptions(TreeOptions):
         self._set("compaction_max_kl", budget.max_kl)
         if self.tree_budget is None:
             return
+        if self.tree.get("learner") == "refit":
+            raise ValueError(
+                "tree_budget must be None with learner='refit', whose trees are n_trees, got "
+                f"{self.tree_budget}"
+            )
         if self.tree.get("monotonic"):
             raise ValueError(
                 "tree_budget must be None with monotonic constraints, which a compaction would "

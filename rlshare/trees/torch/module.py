@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlshare.trees import BoostedTrees, Codes
-from rlshare.trees.torch.row_cache import RowCache
-from rlshare.trees.torch.tape import Batch, Features, GradClip, Rows, Tape
+from rlshare.trees import BoostedTrees
+from rlshare.trees.torch.row_cache import LeafCache, RowCache
+from rlshare.trees.torch.tape import Batch, Features, GradClip, Rows, Source, Tape
 
 _NO_EXPORT = (
     "trees are evaluated outside of torch, and a traced, scripted or exported policy would be a "
@@ -58,7 +58,7 @@ class TreeEnsemble(nn.Module):
         self.grad_clips = tuple(grad_clips)
         self.n_evaluations = 0  # (row, tree) pairs walked so far
         self._tape = Tape()
-        self._cache: RowCache | None = None
+        self._cache: RowCache | LeafCache | None = None
 
     def forward(self, x: Features) -> Tensor:
         """Return F(x), float32 [n, D] on the CPU, for features ``x`` [n, n_features]."""
@@ -74,7 +74,11 @@ class TreeEnsemble(nn.Module):
 
         A row that equals the earlier one in its place keeps its sum over the trees.
         """
-        self._cache = RowCache(rollout, x, self.trees, self._predict, self._cache)
+        if self.trees.refits:
+            self._cache = LeafCache(rollout, x, self.trees)
+            return
+        old = self._cache if isinstance(self._cache, RowCache) else None
+        self._cache = RowCache(rollout, x, self.trees, self._predict, old)
 
     def forward_rows(self, rows: Rows) -> Tensor:
         """Return F of the cached rows ``rows`` [m], float32 [m, D]: bit-equal to ``forward``.
@@ -84,6 +88,12 @@ class TreeEnsemble(nn.Module):
         """
         if self._cache is None:
             raise ValueError("forward_rows needs rows: call cache_rows first")
+        if self.trees.refits and isinstance(self._cache, RowCache):
+            self._cache = self._cache.leaves(self.trees)
+        if isinstance(self._cache, LeafCache):
+            self.n_evaluations += len(rows) * self.trees.n_trees
+            ids = self._cache.leaf_ids
+            return self._record(self.trees.predict_leaves(ids, rows), ids, rows)
         if self._cache.version is not self.trees.version:
             self._cache = self._cache.renewed(self.trees, self._predict)
         theta, x = self._cache.margins(rows, self.trees.n_trees, self._predict)
@@ -97,9 +107,7 @@ class TreeEnsemble(nn.Module):
         self.n_evaluations += len(x) * (stop - start)
         return self.trees.predict(x, start, stop, out)
 
-    def _record(
-        self, f: NDArray[np.float32], source: Features | Codes, rows: Rows | None
-    ) -> Tensor:
+    def _record(self, f: NDArray[np.float32], source: Source, rows: Rows | None) -> Tensor:
         theta = torch.from_numpy(f)
         if torch.is_grad_enabled():
             return self._tape.record(theta, source, rows)

@@ -1,4 +1,4 @@
-"""Sums over the trees of rows that come again: the margin cache."""
+"""What is kept of rows that come again: sums over trees that are added, leaves that move."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class RowCache:
         self._margins[~known] = predict(x[~known], 0, self._n_trees, None)
         self._n_asked = len(x)  # rows asked for since the margins were brought up to date
 
+    def leaves(self, trees: BoostedTrees) -> LeafCache:
+        """Return the leaves of the same rows, for trees that are grown no more."""
+        return LeafCache(self.rollout, self._x, trees)
+
     def renewed(self, trees: BoostedTrees, predict: Predict) -> RowCache:
         """Return the cache of the same rows for trees that were replaced."""
         return RowCache(self.rollout, self._x, trees, predict, None)
@@ -70,6 +74,20 @@ class RowCache:
         if self._n_trees < n_trees:
             predict(x, self._n_trees, n_trees, margins)
         return margins, x
+
+
+class LeafCache:
+    """Leaves of the rows of one rollout, while the trees stay and their leaves move.
+
+    Args:
+        rollout: whose rows they are, compared by identity.
+        x: the rows [n, n_features].
+        trees: the ensemble.
+    """
+
+    def __init__(self, rollout: object, x: Features, trees: BoostedTrees) -> None:
+        self.rollout = rollout
+        self.leaf_ids = trees.leaf_ids(x)
 
 
 def _equal_rows(old: Features, new: Features) -> NDArray[np.bool_]:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rlshare.trees import Codes
+from rlshare.trees import Codes, LeafIds
 
 Features = NDArray[Any]
 Rows = NDArray[np.int64]
 Grads = NDArray[np.float32]
-Batch = tuple[Features | Codes, Rows | None, Grads]
+Source = Features | Codes | LeafIds
+Batch = tuple[Source, Rows | None, Grads]
 
 
 class GradClip(NamedTuple):
@@ -32,7 +33,7 @@ class _Pass:
     """One forward pass that has received a gradient: theta = F(source[rows])."""
 
     theta: Tensor
-    source: Features | Codes
+    source: Source
     rows: Rows | None
 
 
@@ -52,7 +53,7 @@ class Tape:
         """Return the number of passes that have received a gradient."""
         return len(self._received)
 
-    def record(self, theta: Tensor, source: Features | Codes, rows: Rows | None) -> Tensor:
+    def record(self, theta: Tensor, source: Source, rows: Rows | None) -> Tensor:
         """Make theta = F(source[rows]), [n, D], a leaf whose gradient comes here."""
         number, tape = self._n_recorded, weakref.ref(self)  # no circle of theta, hook and tape
         self._n_recorded += 1
@@ -110,7 +111,7 @@ def _per_sample(theta: Tensor, reduction: str) -> Grads:
     return grads * np.float32(len(grads)) if reduction == "mean" else grads.copy()
 
 
-def _joined(entries: Sequence[_Pass]) -> tuple[Features | Codes, Rows | None]:
+def _joined(entries: Sequence[_Pass]) -> tuple[Source, Rows | None]:
     """The training rows of several forward passes before one step, one after the other."""
     source = entries[0].source
     if len(entries) == 1:

@@ -40,6 +40,11 @@ class FollowedEnsemble(TreeEnsemble):
     target: TargetEnsemble
 
     def __init__(self, trees: BoostedTrees, grad_clips: Sequence[GradClip] = ()) -> None:
+        if trees.params.learner == "refit":
+            raise ValueError(
+                "learner must be 'grow' with DQN, SAC and TD3, whose targets are weighted sums of "
+                "trees that stay as they are, got 'refit'"
+            )
         super().__init__(trees, grad_clips)
         self.weights = _weights(torch.ones(trees.n_trees))
         # As no submodule: its weights are parameters of the target network alone.

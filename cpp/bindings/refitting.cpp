@@ -1,0 +1,74 @@
+// Moving the leaves of trees that stay: unwrap, call, wrap.
+#include <optional>
+
+#include "../trees/forest.h"
+#include "../trees/refit.h"
+#include "gradients.h"
+
+namespace py = pybind11;
+using namespace rlshare;
+
+namespace {
+
+using Rows = std::optional<Array<std::int64_t>>;
+
+RowIndex index_of(const LeafIds& ids, const Rows& rows) {
+  if (!rows) return {nullptr, ids.n_rows};
+  const RowIndex index = {rows->data(), static_cast<std::size_t>(rows->size())};
+  for (std::size_t i = 0; i < index.n; ++i)
+    require(index.rows[i] >= 0 && static_cast<std::size_t>(index.rows[i]) < ids.n_rows,
+            "rows must be in [0, n_rows)");
+  return index;
+}
+
+void check_ids(const Forest& forest, const LeafIds& ids) {
+  require(ids.n_trees == forest.n_trees(), "the leaves are those of other trees");
+}
+
+LeafIds py_leaf_ids(const Forest& forest, const FloatArray& X, std::size_t n_threads) {
+  check_rows(X, forest.n_features());
+  const float* data = X.data();
+  const std::size_t n = static_cast<std::size_t>(X.shape(0));
+  py::gil_scoped_release release;
+  return leaf_ids(forest.view(), data, n, threads(n_threads));
+}
+
+void py_refit(Forest& forest, const LeafIds& ids, const Rows& rows, const FloatArray& grads,
+              const std::optional<FloatArray>& weights, const FloatArray& rates, float l2,
+              std::size_t n_threads) {
+  check_ids(forest, ids);
+  const RowIndex index = index_of(ids, rows);
+  const Gradients g = gradients_of(grads, weights, index.n, forest.n_outputs());
+  require(static_cast<std::size_t>(rates.size()) == forest.n_outputs(),
+          "rates must have shape [n_outputs]");
+  std::vector<float> leaves;
+  {
+    py::gil_scoped_release release;
+    leaves = refitted(forest.view(), ids, index, g, rates.data(), l2, threads(n_threads));
+  }
+  forest.replace_leaves(leaves);
+}
+
+FloatArray py_sum_leaves(const Forest& forest, const LeafIds& ids, const Rows& rows,
+                         std::size_t n_threads) {
+  check_ids(forest, ids);
+  const RowIndex index = index_of(ids, rows);
+  FloatArray out({index.n, forest.n_outputs()});
+  float* to = out.mutable_data();
+  py::gil_scoped_release release;
+  sum_leaves(forest.view(), ids, index, threads(n_threads), to);
+  return out;
+}
+
+}  // namespace
+
+void register_refitting(py::module_& m) {
+  py::class_<LeafIds>(m, "LeafIds")
+      .def("__len__", [](const LeafIds& ids) { return ids.n_rows; })
+      .def_readonly("n_trees", &LeafIds::n_trees);
+  m.def("leaf_ids", &py_leaf_ids, py::arg("forest"), py::arg("X"), py::arg("n_threads"));
+  m.def("refit", &py_refit, py::arg("forest"), py::arg("ids"), py::arg("rows"), py::arg("grads"),
+        py::arg("weights"), py::arg("rates"), py::arg("l2"), py::arg("n_threads"));
+  m.def("sum_leaves", &py_sum_leaves, py::arg("forest"), py::arg("ids"), py::arg("rows"),
+        py::arg("n_threads"));
+}
