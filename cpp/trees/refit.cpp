@@ -43,10 +43,14 @@ struct Width {
 template <typename Kernel>
 void with_width(std::size_t width, const Kernel& kernel) {
   switch (width / 4) {
-    case 1: return kernel(Width<1>(width));
-    case 2: return kernel(Width<2>(width));
-    case 3: return kernel(Width<3>(width));
-    default: return kernel(Width<0>(width));
+    case 1:
+      return kernel(Width<1>(width));
+    case 2:
+      return kernel(Width<2>(width));
+    case 3:
+      return kernel(Width<3>(width));
+    default:
+      return kernel(Width<0>(width));
   }
 }
 

@@ -184,7 +184,7 @@ def test_rewinding(n_before: int) -> None:
     extend(model, 4, seed=5)
     model.rewind(mark)
     assert model.to_bytes() == before
-    X, G = batch(seed=8)
+    X, _ = batch(seed=8)
     ids = model.leaf_ids(X)
     assert model.predict_leaves(ids).tobytes() == model.predict(X).tobytes()
 
