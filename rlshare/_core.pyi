@@ -61,6 +61,14 @@ def refit(
     l2: float,
     n_threads: int,
 ) -> None: ...
+def draw_trees(
+    forest: Forest,
+    X: NDArray[np.float32],
+    n_trees: int,
+    depth: int,
+    shares: list[float],
+    seed: int,
+) -> None: ...
 def sum_leaves(
     forest: Forest, ids: LeafIds, rows: NDArray[np.int64] | None, n_threads: int
 ) -> NDArray[np.float32]: ...

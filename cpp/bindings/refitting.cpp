@@ -1,7 +1,7 @@
-// Moving the leaves of trees that stay: unwrap, call, wrap.
+// Trees that are drawn and whose leaves move: unwrap, call, wrap.
 #include <optional>
 
-#include "../trees/forest.h"
+#include "../trees/draw.h"
 #include "../trees/refit.h"
 #include "gradients.h"
 
@@ -49,6 +49,16 @@ void py_refit(Forest& forest, const LeafIds& ids, const Rows& rows, const FloatA
   forest.replace_leaves(leaves);
 }
 
+void py_draw_trees(Forest& forest, const FloatArray& X, std::size_t n_trees, int depth,
+                   std::vector<double> shares, std::uint64_t seed) {
+  check_rows(X, forest.n_features());
+  require(X.shape(0) > 0 && forest.growth() == Growth::oblivious && 0 <= depth &&
+              depth <= kMaxDepth && shares.size() == forest.n_features(),
+          "trees are drawn from rows, for oblivious growth, with a share for each feature");
+  draw_trees(forest, X.data(), static_cast<std::size_t>(X.shape(0)),
+             {n_trees, depth, std::move(shares), seed});
+}
+
 FloatArray py_sum_leaves(const Forest& forest, const LeafIds& ids, const Rows& rows,
                          std::size_t n_threads) {
   check_ids(forest, ids);
@@ -69,6 +79,8 @@ void register_refitting(py::module_& m) {
   m.def("leaf_ids", &py_leaf_ids, py::arg("forest"), py::arg("X"), py::arg("n_threads"));
   m.def("refit", &py_refit, py::arg("forest"), py::arg("ids"), py::arg("rows"), py::arg("grads"),
         py::arg("weights"), py::arg("rates"), py::arg("l2"), py::arg("n_threads"));
+  m.def("draw_trees", &py_draw_trees, py::arg("forest"), py::arg("X"), py::arg("n_trees"),
+        py::arg("depth"), py::arg("shares"), py::arg("seed"));
   m.def("sum_leaves", &py_sum_leaves, py::arg("forest"), py::arg("ids"), py::arg("rows"),
         py::arg("n_threads"));
 }

@@ -18,7 +18,7 @@ struct Known {
   const char* name;
   bool required;
 };
-constexpr Known kOwners[] = {{"metadata", true}, {"feature_names", false}};
+constexpr Known kOwners[] = {{"metadata", true}, {"feature_names", false}, {"drawn_from", false}};
 
 void check_finite(const std::vector<float>& values, const char* what) {
   for (float v : values)

@@ -4,6 +4,7 @@
 //   forest         required  below
 //   metadata       required  the owner's (UTF-8 JSON)
 //   feature_names  optional  the owner's (UTF-8 JSON)
+//   drawn_from     optional  the owner's (rows that tests will be drawn from; for going on alike)
 // A linear term of the prediction shall be a required section "linear": who does not know it would
 // predict wrongly. A reader skips optional sections it does not know.
 //

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlshare import _core
 from rlshare.checks import integer, non_negative
-from rlshare.trees import checks
+from rlshare.trees import checks, refitting
 from rlshare.trees.categories import CategoryEncoder
 from rlshare.trees.codes import Codes
 from rlshare.trees.compaction import Target, Targets, compacted
@@ -21,6 +21,7 @@ from rlshare.trees.growing import Growing
 from rlshare.trees.leaf_ids import LeafIds
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.params import TreeParams
+from rlshare.trees.refitting import Sample
 from rlshare.trees.schedules import LearningRate, Rates, Schedule, as_schedules
 from rlshare.trees.storage import Parts, Stored
 from rlshare.trees.structure import Importance, TreeArrays, as_dict, importances
@@ -34,10 +35,12 @@ _MAX = float(np.finfo(np.float32).max)
 class Mark(NamedTuple):
     """Where a model was."""
 
+    forest: _core.Forest
     n_trees: int
     n_steps_done: int
     importances: NDArray[np.float64]
     leaves: FloatArray | None  # where they are refitted
+    sample: Sample | None
 
 
 class BoostedTrees(Stored):
@@ -82,7 +85,8 @@ class BoostedTrees(Stored):
             raise ValueError(f"device must be cpu, the only back end built so far, got {device!r}")
         params = params or TreeParams()
         checks.shape(params, n_features, n_outputs)
-        if params.random_state is None and (params.subsample < 1 or params.colsample < 1):
+        draws = params.subsample < 1 or params.colsample < 1 or params.learner == "refit"
+        if params.random_state is None and draws:
             params = replace(params, random_state=secrets.randbits(32))
         categorical = params.categorical or ()
         forest = _core.Forest(
@@ -94,7 +98,7 @@ class BoostedTrees(Stored):
         schedules = as_schedules(learning_rate, n_outputs)
         names = checks.feature_names(feature_names, n_features)
         metadata = Metadata(params, schedules, {f: [] for f in categorical}, 0, names)
-        self._set_parts(Parts(forest, metadata, n_threads))
+        self._set_parts(Parts(forest, metadata, n_threads, None))
 
     def _set_parts(self, parts: Parts) -> None:
         forest, metadata = parts.forest, parts.metadata
@@ -111,6 +115,7 @@ class BoostedTrees(Stored):
         self._targets = Targets()
         self._forest = forest
         self._growing = Growing.of(self.params, self.n_features)
+        self._sample = parts.sample
         self._version = self._structure = object()
 
     def _parts(self) -> Parts:
@@ -121,7 +126,7 @@ class BoostedTrees(Stored):
             self.n_steps_done,
             self.feature_names,
         )
-        return Parts(self._forest, metadata, self.n_threads)
+        return Parts(self._forest, metadata, self.n_threads, self._sample)
 
     @property
     def n_trees(self) -> int:
@@ -130,8 +135,8 @@ class BoostedTrees(Stored):
 
     @property
     def refits(self) -> bool:
-        """Whether the next step moves the leaves of the trees there are."""
-        return self.params.learner == "refit" and self.n_trees >= self.params.n_trees
+        """Whether a step moves the leaves of the trees there are, rather than add one."""
+        return self.params.learner == "refit"
 
     @property
     def nbytes(self) -> int:
@@ -227,8 +232,7 @@ class BoostedTrees(Stored):
 
     def leaf_ids(self, X: Any) -> LeafIds:
         """Return the leaves of X [n, n_features], for :meth:`step` and :meth:`predict_leaves`."""
-        encoded = self._encoder.encode(X, learn=True)
-        return LeafIds(_core.leaf_ids(self._forest, encoded, self.n_threads or 0), self._structure)
+        return LeafIds(self._encoder.encode(X, learn=True), self._encoder)
 
     def predict_leaves(self, leaf_ids: LeafIds, rows: ArrayLike | None = None) -> FloatArray:
         """Return F of rows whose leaves are known, the bits of :meth:`predict`.
@@ -241,11 +245,13 @@ class BoostedTrees(Stored):
             float32 [m, n_outputs].
 
         Raises:
-            ValueError: for leaves of other trees, and rows that are not there.
+            ValueError: for leaf_ids of a model of other categories, and rows that are not there.
         """
-        found = leaf_ids.of(self._structure)
         index = None if rows is None else checks.row_indices(rows, len(leaf_ids))
-        return _core.sum_leaves(self._forest, found, index, self.n_threads or 0)
+        return _core.sum_leaves(self._forest, self._find(leaf_ids), index, self.n_threads or 0)
+
+    def _find(self, leaf_ids: LeafIds) -> _core.LeafIds:
+        return leaf_ids.of(self._forest, self._structure, self._encoder, self.n_threads or 0)
 
     def _bin(self, encoded: FloatArray) -> _core.Codes:
         if len(encoded) == 0:
@@ -308,18 +314,27 @@ class BoostedTrees(Stored):
     ) -> None:
         if isinstance(X, Codes):
             raise ValueError(
-                "leaves move by rows or by their leaf_ids, got codes: pass model.leaf_ids(X) to "
-                "step where model.refits"
+                "leaves move by rows or by their leaf_ids, got codes: pass model.leaf_ids(X) to step"
             )
         if not isinstance(X, LeafIds):
             X, index = self.leaf_ids(X if index is None else X[index]), None
-        ids = X.of(self._structure)
-        _, sample = self._growing.draw(len(grads), self.n_steps_done)
-        if sample is not None:
-            index = sample if index is None else index[sample]
-            grads = grads[sample]
-            weights = None if weights is None else weights[sample]
-        l2, n_threads = self.params.l2_regularization, self.n_threads or 0
+        if len(X) == 0:
+            raise ValueError("X must have at least one row, got none")
+        X.check(self._encoder)
+        rows, n_threads = X.rows if index is None else X.rows[index], self.n_threads or 0
+        forest, self._sample = refitting.prepared(
+            self._forest, self.params, self._sample, rows, self.n_steps_done, n_threads
+        )
+        if forest is not self._forest:
+            self._forest = forest
+            self._structure = object()
+        ids = self._find(X)
+        _, drawn = self._growing.draw(len(grads), self.n_steps_done)
+        if drawn is not None:
+            index = drawn if index is None else index[drawn]
+            grads = grads[drawn]
+            weights = None if weights is None else weights[drawn]
+        l2 = self.params.l2_regularization or 0.0
         _core.refit(self._forest, ids, index, grads, weights, rates, l2, n_threads)
         self._version = object()
 
@@ -328,8 +343,7 @@ class BoostedTrees(Stored):
             return X.of(self._encoder, index)
         if isinstance(X, LeafIds):
             raise ValueError(
-                "a tree is grown from rows or their codes, got leaf_ids: pass model.bin(X) to step "
-                "until model.refits"
+                "a tree is grown from rows or their codes, got leaf_ids: pass model.bin(X) to step"
             )
         if self.params.bins == "rollout":
             raise ValueError(
@@ -378,14 +392,12 @@ class BoostedTrees(Stored):
         F = self.predict(X)
         target = checks.targets(y, len(F), self.n_outputs)
         validation = Validation(self, eval_set, early_stopping_rounds)
-        codes, ids = self.bin(X), None
+        known = self.leaf_ids(X) if self.refits else self.bin(X)
         for _ in range(n_trees):
-            if self.refits:
-                ids = ids or self.leaf_ids(X)
-                self.step(ids, F - target)
-                F = self.predict_leaves(ids)
+            self.step(known, F - target)
+            if isinstance(known, LeafIds):
+                F = self.predict_leaves(known)
             else:
-                self.step(codes, F - target)
                 self.predict(X, self.n_trees - 1, out=F)
             if validation.over():
                 break
@@ -421,8 +433,11 @@ class BoostedTrees(Stored):
 
     def mark(self) -> Mark:
         """Return where the model is, for :meth:`rewind` after further steps."""
-        leaves = self._forest.leaves if self.params.learner == "refit" else None
-        return Mark(self.n_trees, self.n_steps_done, self._forest.importances, leaves)
+        forest = self._forest
+        leaves = forest.leaves if self.refits else None
+        return Mark(
+            forest, self.n_trees, self.n_steps_done, forest.importances, leaves, self._sample
+        )
 
     def rewind(self, mark: Mark) -> None:
         """Drop the trees grown since a mark and move leaves back, as if no step had been made.
@@ -430,9 +445,10 @@ class BoostedTrees(Stored):
         Raises:
             ValueError: for a mark that does not know the leaves, from before ``learner="refit"``.
         """
-        if mark.leaves is None and self.params.learner == "refit":
+        if mark.leaves is None and self.refits:
             raise ValueError("a mark must be of learner='refit', got one of learner='grow'")
-        self.n_steps_done = mark.n_steps_done
+        self.n_steps_done, self._sample = mark.n_steps_done, mark.sample
+        self._forest = mark.forest
         self._forest.truncate(mark.n_trees)
         self._forest.importances = mark.importances
         if mark.leaves is not None:

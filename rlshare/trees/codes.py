@@ -12,18 +12,56 @@ from rlshare.checks import integer
 from rlshare.trees.categories import CategoryEncoder
 
 
-class Codes:
-    """Rows binned by :meth:`BoostedTrees.bin`, to be fitted on as often as wanted.
+class Encoded:
+    """Rows whose categories are numbers.
 
-    They hold numbers of categories, and so belong to their maker and to models that number as it
-    did: its copies, whatever either has learnt since. Without categorical features there is nothing
-    to mistake, and any model of as many features may fit on them.
+    They belong to their maker and to models that number as it did: its copies, whatever either has
+    learnt since. Without categorical features there is nothing to mistake, and any model of as many
+    features may use them.
+
+    Args:
+        encoder: of the model that made them.
+        name: of these rows, for messages.
     """
 
-    def __init__(self, core: _core.Codes, encoder: CategoryEncoder) -> None:
-        self._core = core
+    def __init__(self, encoder: CategoryEncoder, name: str) -> None:
         self._encoder = encoder
         self._sizes = [len(numbers) for numbers in encoder.numbers.values()]
+        self._name = name
+
+    def check(self, encoder: CategoryEncoder) -> None:
+        """Refuse a model that numbers categories otherwise.
+
+        Raises:
+            ValueError: where it does.
+        """
+        if encoder is self._encoder:
+            return
+        if encoder.n_features != self._encoder.n_features:
+            raise ValueError(
+                f"{self._name} must have {encoder.n_features} features, got those of a model with "
+                f"{self._encoder.n_features}"
+            )
+        if list(encoder.numbers) != list(self._encoder.numbers):
+            raise ValueError(
+                f"{self._name} were made by another model: its categorical features are "
+                f"{list(self._encoder.numbers)}, here they are {list(encoder.numbers)}"
+            )
+        theirs = self._encoder.numbers.values()
+        for n, (f, ours), their in zip(self._sizes, encoder.numbers.items(), theirs, strict=True):
+            if list(islice(ours, n)) != list(islice(their, n)):
+                raise ValueError(
+                    f"{self._name} were made by another model: it numbers the categories of "
+                    f"feature {f} otherwise; let the model that is fitted make them"
+                )
+
+
+class Codes(Encoded):
+    """Rows binned by :meth:`BoostedTrees.bin`, to be grown on as often as wanted."""
+
+    def __init__(self, core: _core.Codes, encoder: CategoryEncoder) -> None:
+        super().__init__(encoder, "codes")
+        self._core = core
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -44,25 +82,5 @@ class Codes:
         Raises:
             ValueError: where its categories have other numbers.
         """
-        if encoder is not self._encoder:
-            self._check(encoder)
+        self.check(encoder)
         return self._core if rows is None else self._core.take(rows)
-
-    def _check(self, encoder: CategoryEncoder) -> None:
-        if encoder.n_features != self._encoder.n_features:
-            raise ValueError(
-                f"codes must have {encoder.n_features} features, got those of a model with "
-                f"{self._encoder.n_features}"
-            )
-        if list(encoder.numbers) != list(self._encoder.numbers):
-            raise ValueError(
-                "codes were made by another model: its categorical features are "
-                f"{list(self._encoder.numbers)}, here they are {list(encoder.numbers)}"
-            )
-        theirs = self._encoder.numbers.values()
-        for n, (f, ours), their in zip(self._sizes, encoder.numbers.items(), theirs, strict=True):
-            if list(islice(ours, n)) != list(islice(their, n)):
-                raise ValueError(
-                    f"codes were made by another model: it numbers the categories of feature {f} "
-                    "otherwise; make them with bin of the model that is fitted"
-                )

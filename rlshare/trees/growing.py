@@ -29,7 +29,7 @@ class Growing(NamedTuple):
             cosine=params.score == "cosine",
             max_depth=params.max_depth,
             min_samples_leaf=params.min_samples_leaf,
-            l2=params.l2_regularization,
+            l2=params.l2_regularization or 0.0,
             monotonic=list(params.monotonic or ()),
         )
         with np.errstate(over="ignore"):

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rlshare import _core
+from rlshare.trees.categories import CategoryEncoder
+from rlshare.trees.codes import Encoded
 
 
-class LeafIds:
-    """Rows' leaves in the trees of a model, from :meth:`BoostedTrees.leaf_ids`.
+class LeafIds(Encoded):
+    """Rows and their leaves, from :meth:`BoostedTrees.leaf_ids`, while the leaves move.
 
-    They hold for as long as the model has the same trees, whatever their leaves are.
+    The leaves are found again where the trees of the model were drawn anew.
     """
 
-    def __init__(self, core: _core.LeafIds, structure: object) -> None:
-        self._core = core
-        self._structure = structure
+    def __init__(self, rows: NDArray[np.float32], encoder: CategoryEncoder) -> None:
+        super().__init__(encoder, "leaf_ids")
+        self.rows = rows  # [n, n_features], categories as numbers
+        self._found: tuple[object, _core.LeafIds] | None = None
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self._core)
+        return len(self.rows)
 
-    def of(self, structure: object) -> _core.LeafIds:
-        """Return the leaves, for a model whose trees are these.
+    def of(
+        self, forest: _core.Forest, structure: object, encoder: CategoryEncoder, n_threads: int
+    ) -> _core.LeafIds:
+        """Return the leaves in a forest.
+
+        Args:
+            forest: whose trees they are.
+            structure: another object where its tests are others.
+            encoder: of the model that asks.
+            n_threads: at most so many; 0 for as many as there are cores.
 
         Raises:
-            ValueError: where it has other trees.
+            ValueError: where the model's categories have other numbers.
         """
-        if structure is not self._structure:
-            raise ValueError(
-                "leaf_ids must be those of the model's trees, got those of other trees, or from "
-                "before trees came or went: call leaf_ids again"
-            )
-        return self._core
+        self.check(encoder)
+        if self._found is None or self._found[0] is not structure:
+            self._found = structure, _core.leaf_ids(forest, self.rows, n_threads)
+        return self._found[1]

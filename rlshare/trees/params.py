@@ -37,7 +37,8 @@ class TreeParams:
         bins: "batch" makes candidates from every minibatch; "rollout" wants codes from
             :meth:`BoostedTrees.bin`, made once and reused.
         min_samples_leaf: fewest rows on each side of a split; 0 allows empty sides below the root.
-        l2_regularization: added to the row count in leaves and in both scores.
+        l2_regularization: added to the row count in leaves and in both scores; None for 0, or 2
+            with ``learner="refit"``.
         subsample: share of rows, in (0, 1], drawn for each tree.
         colsample: share of features, in (0, 1], drawn for each tree.
         feature_weights: one number >= 0 a feature, multiplied onto its scores; 0 excludes it.
@@ -48,10 +49,12 @@ class TreeParams:
             A missing value goes left, and is outside of the guarantee: a test that parts missing
             values from numbers is not bound by it.
         random_state: seed of subsample and colsample; None draws one when the model is made.
-        learner: "grow" adds a tree in every step. "refit" does so in the first ``n_trees`` steps;
-            in each later one the tests stay and all leaves of all trees move at once, by 1 /
-            ``n_trees`` of the learning rate times the mean gradient of their rows. The sum of such
-            steps is one forest, so that the model stays as large as it is.
+        learner: "grow" adds a tree in every step. "refit" draws ``n_trees`` oblivious trees at
+            random before the first step, and each step moves all leaves of all of them, by 1 /
+            ``n_trees`` of the learning rate times the mean gradient of their rows, so that the
+            model stays as large as it is. The tests are drawn anew three times while little is
+            learnt, by what the features are worth in the function so far. Of these params
+            ``score``, ``candidates``, ``n_bins`` and ``min_samples_leaf`` say nothing then.
         n_trees: trees of a model that is refitted.
 
     Raises:
@@ -65,7 +68,7 @@ class TreeParams:
     n_bins: int = 255
     bins: Bins = "batch"
     min_samples_leaf: int = 0
-    l2_regularization: float = 0.0
+    l2_regularization: float | None = None
     subsample: float = 1.0
     colsample: float = 1.0
     feature_weights: Sequence[float] | None = None
@@ -86,6 +89,8 @@ class TreeParams:
         self._set("n_trees", integer("n_trees", self.n_trees, 1))
         self._set("n_bins", integer("n_bins", self.n_bins, 1, MAX_BINS))
         self._set("min_samples_leaf", integer("min_samples_leaf", self.min_samples_leaf, 0, 2**24))
+        if self.l2_regularization is None:
+            self._set("l2_regularization", 2.0 if self.learner == "refit" else 0.0)
         self._set("l2_regularization", non_negative("l2_regularization", self.l2_regularization))
         for name in ("subsample", "colsample"):
             self._set(name, share(name, getattr(self, name)))
@@ -101,11 +106,21 @@ class TreeParams:
             self._set("categorical", tuple(sorted(indices)))
         if self.monotonic is not None:
             self._set("monotonic", _constraints(self.monotonic, self.categorical or ()))
-        if self.learner == "refit" and self.monotonic:
-            raise ValueError(
-                "monotonic must be None with learner='refit', whose leaves would not keep it, got "
-                f"{self.monotonic}"
-            )
+        if self.learner == "refit":
+            self._check_refit()
+
+    def _check_refit(self) -> None:
+        for name, value, reason in (
+            ("grow_policy", "oblivious", "random trees have one test a level"),
+            ("bins", "batch", "thresholds are drawn from rows"),
+            ("colsample", 1, "every tree draws its own features"),
+            ("monotonic", None, "leaves that move would not keep it"),
+        ):
+            given = getattr(self, name)
+            if given != value and given != ():
+                raise ValueError(
+                    f"{name} must be {value!r} with learner='refit', since {reason}, got {given!r}"
+                )
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)  # frozen for everybody else

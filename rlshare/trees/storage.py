@@ -10,6 +10,7 @@ from typing import Any, Self
 from rlshare import _core
 from rlshare.files import write_atomically
 from rlshare.trees.model_file import Metadata
+from rlshare.trees.refitting import Sample
 from rlshare.trees.schedules import LearningRate, as_schedules
 
 
@@ -20,6 +21,7 @@ class Parts:
     forest: _core.Forest
     metadata: Metadata
     n_threads: int | None
+    sample: Sample | None  # of the rows that a forest which is refitted was drawn from
 
 
 class Stored:
@@ -56,7 +58,8 @@ class Stored:
     def to_bytes(self) -> bytes:
         """Return the model in the file format of :meth:`save`."""
         parts = self._parts()
-        return parts.forest.to_bytes(parts.metadata.to_sections())
+        sample = {} if parts.sample is None else parts.sample.to_sections()
+        return parts.forest.to_bytes(parts.metadata.to_sections() | sample)
 
     @classmethod
     def from_bytes(
@@ -66,12 +69,13 @@ class Stored:
         try:
             forest, sections = _core.Forest.from_bytes(data)
             metadata = Metadata.from_sections(sections, forest)
+            sample = Sample.from_sections(sections, forest.n_features)
         except ValueError as error:
             raise ValueError(f"not a valid rlshare model file: {error}") from error
         if learning_rate is not None:
             schedules = as_schedules(learning_rate, forest.n_outputs)
             metadata = replace(metadata, schedules=schedules)
-        return cls._of(Parts(forest, metadata, n_threads))
+        return cls._of(Parts(forest, metadata, n_threads, sample))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file, whole or not at all.

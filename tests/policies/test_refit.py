@@ -1,4 +1,4 @@
-"""Policies whose trees are grown first and then refitted, in the stock algorithms."""
+"""Policies of forests whose leaves move, in the stock algorithms."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from rlshare.agents import AWR
 from rlshare.policies import DictTreeRolloutBuffer, TreeRolloutBuffer
 
-TREE = {"learner": "refit", "n_trees": 20, "l2_regularization": 2.0}
+TREE = {"learner": "refit", "n_trees": 20}
 
 
 def bandit(observation: str = "box", action: str = "discrete", n_envs: int = 16) -> Any:
@@ -48,12 +48,6 @@ def test_rows_that_are_kept_change_nothing() -> None:
     ]
     one, other = ([trees.to_bytes() for trees in policy.ensembles] for policy in policies)
     assert one == other
-
-
-def test_bins_of_the_rollout_are_of_the_trees_that_grow() -> None:
-    model = ppo(bandit(), {"bins": "rollout"}, rollout_buffer_class=TreeRolloutBuffer).learn(768)
-    assert model.policy.ensembles[0].n_trees == 20
-    assert model.policy.ensembles[0].n_steps_done == 3 * 4 * 4
 
 
 def test_a_loaded_model_goes_on_alike(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A forest whose tests stay while its leaves move: against numpy, and what must hold of it."""
+"""A forest that is drawn and whose leaves move: against numpy, and what must hold of it."""
 
 import copy
 import pickle
@@ -10,14 +10,22 @@ import pytest
 from models import Floats, batch, empty, extend, grown
 from numpy.typing import NDArray
 
-from rlshare.trees import BoostedTrees, LeafIds, TargetTrees, TreeParams, force_isa, supported_isas
+from rlshare.trees import BoostedTrees, TargetTrees, TreeParams, force_isa, supported_isas
+from rlshare.trees.refitting import REDRAWN_AFTER
 
 T = 5
 
 
 def refitting(n_trees: int = T, **settings: Any) -> BoostedTrees:
-    """A model that has all its trees, and so refits them from the next step on."""
-    return grown(n_trees, learner="refit", n_trees=n_trees, **settings)
+    """A model whose leaves have moved a few times."""
+    return grown(3, learner="refit", n_trees=n_trees, random_state=1, **settings)
+
+
+def goes_over(grow_policy: str = "oblivious", **settings: Any) -> BoostedTrees:
+    """A model of trees that were grown, and are refitted from here on."""
+    model = grown(T, grow_policy=grow_policy, **settings)
+    model.train_on_with(TreeParams(learner="refit", n_trees=T), model.schedules)
+    return model
 
 
 def tables(model: BoostedTrees) -> list[Floats]:
@@ -54,56 +62,57 @@ def moved(
     return out
 
 
-@pytest.mark.parametrize("grow_policy", ["oblivious", "greedy"])
+def features(model: BoostedTrees) -> NDArray[np.int64]:
+    """How often each feature is tested [n_features]."""
+    tested = [model.tree_structure(t)["features"] for t in range(model.n_trees)]
+    return np.bincount(np.concatenate(tested).astype(int), minlength=model.n_features)
+
+
+@pytest.mark.parametrize("make", [refitting, goes_over])
 @pytest.mark.parametrize("weights", [None, (64,), (64, 2)])
-def test_leaves_move_as_the_formula_says(grow_policy: str, weights: tuple[int, ...] | None) -> None:
-    model = refitting(grow_policy=grow_policy, l2_regularization=2.0, rate=[0.5, 3.0])
+def test_leaves_move_as_the_formula_says(make: Any, weights: tuple[int, ...] | None) -> None:
+    model = make(rate=[0.5, 3.0])
     X, G = batch(seed=7)
     rng = np.random.default_rng(3)
     w = None if weights is None else (rng.uniform(0, 2, weights) * rng.integers(0, 2, weights))
     W = np.ones((64, 2)) if w is None else np.broadcast_to(w.reshape(64, -1), (64, 2))
     expected = moved(model, X, G, W.astype(np.float32), np.array([0.5, 3.0]), 2.0)
-    before = model.nbytes
+    before = model.nbytes, model.n_steps_done + 1
     model.step(X, G, sample_weight=w)
-    assert (model.n_trees, model.n_steps_done, model.nbytes) == (T, T + 1, before)
+    assert (model.n_trees, (model.nbytes, model.n_steps_done)) == (T, before)
     for table, right in zip(tables(model), expected, strict=True):
         np.testing.assert_allclose(table, right, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3, 4, 8, 13])
-def test_any_number_of_outputs(n_outputs: int) -> None:
-    model = empty(n_outputs=n_outputs, learner="refit", n_trees=3)
-    extend(model, 3)
+@pytest.mark.parametrize("n_trees", [3, 8, 17])
+def test_any_number_of_outputs_and_trees(n_outputs: int, n_trees: int) -> None:
+    settings = {"n_trees": n_trees, "l2_regularization": 0}
+    model = empty(n_outputs=n_outputs, learner="refit", **settings)
+    extend(model, 1)
     X, G = batch(n_outputs=n_outputs, seed=9)
     expected = moved(model, X, G, np.ones_like(G), np.full(n_outputs, 0.5), 0.0)
     model.step(X, G)
     for table, right in zip(tables(model), expected, strict=True):
         np.testing.assert_allclose(table, right, rtol=1e-5, atol=1e-6)
+    ids = model.leaf_ids(X)
+    assert model.predict_leaves(ids).tobytes() == model.predict(X).tobytes()
 
 
-def test_rows_of_weight_0_are_not_there() -> None:
+def test_rows_of_weight_0_move_nothing() -> None:
     model, twin = refitting(), refitting()
     X, G = batch(seed=1)
     kept = np.arange(64) % 3 > 0
     model.step(X, G, sample_weight=kept.astype(np.float32))
     twin.step(X[kept], G[kept])
-    assert model.to_bytes() == twin.to_bytes()
+    for one, other in zip(tables(model), tables(twin), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_the_first_steps_grow_as_they_would_alone() -> None:
-    model, twin = grown(T, learner="refit", n_trees=T + 2), grown(T)
-    assert not model.refits
-    for t in range(T):
-        np.testing.assert_array_equal(tables(model)[t], tables(twin)[t])
-    extend(model, 2)
-    assert model.refits
-
-
-@pytest.mark.parametrize("grow_policy", ["oblivious", "greedy"])
-def test_rows_by_index_are_rows(grow_policy: str) -> None:
+def test_rows_by_index_are_rows() -> None:
     X, G = batch(200, seed=4)
     rows = np.random.default_rng(0).permutation(200)[:50]
-    models = [refitting(grow_policy=grow_policy) for _ in range(3)]
+    models = [refitting() for _ in range(3)]
     ids = models[1].leaf_ids(X)
     models[0].step(X[rows], G[rows])
     models[1].step(ids, G[rows], rows=rows)
@@ -115,7 +124,7 @@ def test_rows_by_index_are_rows(grow_policy: str) -> None:
 @pytest.mark.parametrize("grow_policy", ["oblivious", "greedy"])
 def test_sums_of_leaves_are_predictions(grow_policy: str) -> None:
     """With missing values, infinities and categories, of many rows."""
-    params = TreeParams(learner="refit", n_trees=T, categorical=[1], grow_policy=grow_policy)  # type: ignore[arg-type]
+    params = TreeParams(categorical=[1], grow_policy=grow_policy)  # type: ignore[arg-type]
     model = BoostedTrees(3, 2, params, learning_rate=1.0, bias=[0.25, -3.0])
     X, G = batch(1500)
     X[:, 1] = np.random.default_rng(0).integers(0, 4, len(X))
@@ -127,6 +136,97 @@ def test_sums_of_leaves_are_predictions(grow_policy: str) -> None:
     assert model.predict_leaves(ids).tobytes() == model.predict(X).tobytes()
 
 
+def test_tests_part_the_rows_they_are_drawn_from() -> None:
+    """Numbers, discrete ones, categories and missing values; what never varies is not tested."""
+    rng = np.random.default_rng(0)
+    X = np.empty((300, 6), object)
+    X[:, 0] = rng.normal(size=300)
+    X[:, 1] = rng.integers(0, 3, 300)
+    X[:, 2] = rng.choice(["left", "right", None], 300)
+    X[:, 3] = 7.0
+    X[:, 4] = np.where(rng.random(300) < 0.5, np.nan, 1.0)
+    X[:, 5] = rng.choice([-np.inf, np.inf, 3e38, -3e38], 300)
+    params = TreeParams(learner="refit", n_trees=100, categorical=[2], random_state=0)
+    model = BoostedTrees(6, 1, params)
+    model.step(X, np.zeros((300, 1)))
+    assert (features(model)[[0, 1, 2, 4, 5]] > 20).all()
+    assert features(model)[3] == 0
+    leaves = np.array([found_leaves(model, X_as_numbers(X), t) for t in range(100)])
+    for t in range(100):
+        assert len(np.unique(leaves[t])) > 1
+
+
+def X_as_numbers(X: NDArray[Any]) -> NDArray[np.float64]:
+    """Categories numbered as they appear, -Inf as the lowest float32, missing below all."""
+    seen = list(dict.fromkeys(value for value in X[:, 2] if value is not None))
+    numbers = X.copy()
+    numbers[:, 2] = [np.nan if value is None else seen.index(value) for value in X[:, 2]]
+    plain = numbers.astype(np.float64)
+    numeric = np.array([0, 1, 3, 4, 5])
+    plain[:, numeric] = np.maximum(plain[:, numeric], np.finfo(np.float32).min)
+    return plain
+
+
+def test_rows_that_are_all_alike_make_trees_without_tests() -> None:
+    model = BoostedTrees(2, 1, TreeParams(learner="refit", n_trees=4, l2_regularization=0), 1.0)
+    model.step(np.ones((5, 2)), np.full((5, 1), 2.0))
+    assert [model.tree_arrays(t).depth for t in range(4)] == [0] * 4
+    np.testing.assert_allclose(model.predict(np.zeros((1, 2))), [[-2.0]])
+
+
+def noisy(n: int, d: int = 20, seed: int = 0) -> tuple[Floats, Floats]:
+    """Rows of which two features matter."""
+    X = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+    return X, (np.sin(2 * X[:, :1]) * X[:, 1:2]).astype(np.float32)
+
+
+def test_drawn_anew_features_that_matter_are_tested() -> None:
+    X, y = noisy(2000)
+    params = TreeParams(learner="refit", max_depth=6, random_state=0)
+    model = BoostedTrees(20, 1, params, learning_rate=1.0)
+    model.fit(X, y, 5)
+    assert features(model)[:2].sum() < 0.2 * features(model).sum()
+    model.fit(X, y, 200)
+    assert features(model)[:2].sum() > 0.85 * features(model).sum()
+    assert model.n_trees == 200
+    fresh, truth = noisy(1000, seed=1)
+    assert np.square(model.predict(fresh) - truth).mean() < 0.1 * truth.var()
+
+
+def test_drawing_anew_keeps_the_function() -> None:
+    X, y = noisy(512, d=4)
+    params = TreeParams(learner="refit", max_depth=6, random_state=0)
+    model = BoostedTrees(4, 1, params, learning_rate=1.0)
+    ids = model.leaf_ids(X)
+    for _ in range(REDRAWN_AFTER[0] // 512):
+        model.step(ids, model.predict(X) - y)
+    before, tests = model.predict(X), features(model)
+    model.step(ids, np.zeros((512, 1)))  # moves nothing
+    assert (features(model) != tests).any()
+    assert np.square(model.predict(X) - before).mean() < 0.01 * before.var()
+    assert model.predict_leaves(ids).tobytes() == model.predict(X).tobytes()
+
+
+def test_the_rows_are_kept_until_the_last_draw() -> None:
+    model = refitting()
+    size = len(model.to_bytes())
+    X, G = batch(512)
+    for _ in range(REDRAWN_AFTER[-1] // 512 - 1):
+        model.step(X, G)
+    assert len(model.to_bytes()) > size
+    extend(model, 2, n=512)
+    assert len(model.to_bytes()) < size
+
+
+def test_weights_of_features_are_kept_to() -> None:
+    model = empty(learner="refit", n_trees=50, feature_weights=[1, 0, 3], random_state=0)
+    extend(model, 30, n=512)
+    assert features(model)[1] == 0
+    none = empty(learner="refit", n_trees=2, feature_weights=[0, 0, 0])
+    extend(none, 1)
+    assert none.tree_arrays(0).depth == 0
+
+
 def test_threads_and_instruction_sets_change_no_bit() -> None:
     X, G = batch(20_000, seed=2)
     found = set()
@@ -135,7 +235,8 @@ def test_threads_and_instruction_sets_change_no_bit() -> None:
         model = refitting(30)
         model.n_threads = n_threads
         ids = model.leaf_ids(X)
-        model.step(ids, G)
+        for _ in range(20):  # beyond the first time that trees are drawn anew
+            model.step(ids, G)
         found.add((model.to_bytes(), model.predict_leaves(ids).tobytes()))
     force_isa(supported_isas()[-1])
     assert len(found) == 1
@@ -151,13 +252,35 @@ def test_threads_and_instruction_sets_change_no_bit() -> None:
     ],
 )
 def test_copies_go_on_alike(carried: Any) -> None:
-    model = refitting(subsample=0.5, random_state=3)
+    """Also across the next time that trees are drawn anew."""
+    model = refitting(subsample=0.5)
+    extend(model, 10, n=512)
     twin = carried(model)
     for each in (model, twin):
-        for seed in (1, 2):
-            each.step(*batch(seed=seed))
+        extend(each, 12, n=512, seed=5)
     assert model.to_bytes() == twin.to_bytes()
     assert model.params.n_trees == twin.params.n_trees == T
+
+
+@pytest.mark.parametrize("cut", [1, 5, 4 * 3])
+def test_a_damaged_sample_is_refused(cut: int) -> None:
+    model = refitting()
+    forest, sections = model._forest, model._sample.to_sections()  # type: ignore[union-attr]
+    damaged = {name: data[:-cut] for name, data in sections.items()}
+    data = forest.to_bytes(model._parts().metadata.to_sections() | damaged)
+    with pytest.raises(ValueError, match="sample of rows is damaged"):
+        BoostedTrees.from_bytes(data)
+
+
+def test_a_seed_makes_it_all() -> None:
+    one, other, third = (
+        empty(learner="refit", n_trees=T, random_state=seed) for seed in (1, 1, 2)
+    )
+    for model in (one, other, third):
+        extend(model, 30, n=512)
+    assert one.to_bytes() == other.to_bytes()
+    assert (features(one) != features(third)).any()
+    assert empty(learner="refit").params.random_state is not None
 
 
 def test_a_copy_does_not_move_along() -> None:
@@ -168,20 +291,19 @@ def test_a_copy_does_not_move_along() -> None:
 
 
 def test_the_version_changes_with_the_leaves() -> None:
-    model = grown(T - 1, learner="refit", n_trees=T)
+    model = refitting()
     first = model.version
-    extend(model, 1)
-    assert model.version is first  # a tree more; what was summed holds
     extend(model, 1)
     assert model.version is not first
 
 
-@pytest.mark.parametrize("n_before", [T - 2, T, T + 2])
+@pytest.mark.parametrize("n_before", [0, 1, 18, 25])
 def test_rewinding(n_before: int) -> None:
-    model = empty(learner="refit", n_trees=T)
-    extend(model, n_before)
+    """Before the first draw, and over the second."""
+    model = empty(learner="refit", n_trees=T, random_state=1)
+    extend(model, n_before, n=512)
     before, mark = model.to_bytes(), model.mark()
-    extend(model, 4, seed=5)
+    extend(model, 4, n=512, seed=5)
     model.rewind(mark)
     assert model.to_bytes() == before
     X, _ = batch(seed=8)
@@ -193,7 +315,8 @@ def test_early_stopping_keeps_the_best_leaves() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(400, 3)).astype(np.float32)
     y = np.sin(2 * X[:, :1]) + rng.normal(size=(400, 1)) * 0.5
-    model = BoostedTrees(3, 1, TreeParams(learner="refit", n_trees=20, max_depth=6), 0.3)
+    params = TreeParams(learner="refit", n_trees=20, max_depth=6, random_state=0)
+    model = BoostedTrees(3, 1, params, 3.0)
     steps: list[float] = []
     twin = model.copy()
     for _ in range(60):
@@ -205,34 +328,21 @@ def test_early_stopping_keeps_the_best_leaves() -> None:
     assert model.n_steps_done == int(np.argmin(steps)) + 1
 
 
-def test_it_fits_a_function_with_few_trees() -> None:
-    X = np.random.default_rng(1).uniform(-2, 2, (1000, 2)).astype(np.float32)
-    y = np.sin(2 * X[:, 0]) * X[:, 1]
-    errors = {}
-    for learner in ("grow", "refit"):
-        params = TreeParams(learner=learner, n_trees=30)  # type: ignore[arg-type]
-        model = BoostedTrees(2, 1, params, learning_rate=0.3)
-        model.fit(X, y, 30 if learner == "grow" else 600)
-        assert model.n_trees == 30
-        errors[learner] = np.square(model.predict(X)[:, 0] - y).mean()
-    assert errors["refit"] < 0.5 * errors["grow"]
-
-
-def stale_ids(model: BoostedTrees) -> LeafIds:
-    return refitting().leaf_ids(batch()[0])
-
-
 X0, G0 = batch()
 WRONG: dict[str, tuple[Any, str]] = {
-    "codes where leaves move": (lambda m: m.step(m.bin(X0), G0), r"got codes: pass .*leaf_ids"),
-    "leaves of another model": (lambda m: m.step(stale_ids(m), G0), "those of other trees"),
+    "codes": (lambda m: m.step(m.bin(X0), G0), r"got codes: pass model.leaf_ids\(X\)"),
+    "rows of other width": (
+        lambda m: m.step(empty(d=4).leaf_ids(np.ones((64, 4))), G0),
+        "leaf_ids must have 3 features",
+    ),
     "rows beyond the end": (
         lambda m: m.step(m.leaf_ids(X0), G0[:1], rows=[64]),
         r"rows must be in \[0, 64\)",
     ),
+    "no rows": (lambda m: m.step(X0[:0], G0[:0]), "at least one row"),
     "a sum over leaves of another": (
-        lambda m: m.predict_leaves(stale_ids(m)),
-        "those of other trees",
+        lambda m: m.predict_leaves(empty(categorical=[0]).leaf_ids(np.ones((2, 3)))),
+        "leaf_ids were made by another model",
     ),
     "no number in G": (lambda m: m.step(X0, G0 * np.nan), "must be finite"),
     "compaction": (lambda m: m.compact(X0, 4, 2), "learner must be 'grow'"),
@@ -252,7 +362,7 @@ def test_wrong_calls_change_nothing(what: str) -> None:
 
 
 def test_leaves_grow_no_tree() -> None:
-    model = grown(2, learner="refit", n_trees=T)
+    model = grown(2)
     with pytest.raises(ValueError, match=r"got leaf_ids: pass model.bin\(X\)"):
         model.step(model.leaf_ids(X0), G0)
     assert model.n_trees == model.n_steps_done == 2
@@ -264,6 +374,9 @@ def test_leaves_grow_no_tree() -> None:
         ({"learner": "both"}, "learner must be one of grow, refit"),
         ({"n_trees": 0}, "n_trees must be an integer >= 1"),
         ({"learner": "refit", "monotonic": [(0, 0, 1)]}, "monotonic must be None"),
+        ({"learner": "refit", "grow_policy": "greedy"}, "grow_policy must be 'oblivious'"),
+        ({"learner": "refit", "bins": "rollout"}, "bins must be 'batch'"),
+        ({"learner": "refit", "colsample": 0.5}, "colsample must be 1"),
     ],
 )
 def test_wrong_params(settings: dict[str, Any], message: str) -> None:
@@ -271,8 +384,15 @@ def test_wrong_params(settings: dict[str, Any], message: str) -> None:
         TreeParams(**settings)
 
 
+def test_leaves_are_regularised_by_default() -> None:
+    assert TreeParams(learner="refit").l2_regularization == 2.0
+    assert TreeParams().l2_regularization == 0.0
+    assert TreeParams(learner="refit", l2_regularization=0).l2_regularization == 0.0
+
+
 def test_growing_may_go_over_into_refitting() -> None:
-    model = grown(T)
-    model.train_on_with(TreeParams(learner="refit", n_trees=T), 0.5)
-    extend(model, 3)
-    assert (model.n_trees, model.n_steps_done) == (T, T + 3)
+    model = goes_over()
+    before = features(model)
+    extend(model, 30, n=512)
+    assert (model.n_trees, model.n_steps_done) == (T, T + 30)
+    np.testing.assert_array_equal(features(model), before)

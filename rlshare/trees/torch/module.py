@@ -88,8 +88,6 @@ class TreeEnsemble(nn.Module):
         """
         if self._cache is None:
             raise ValueError("forward_rows needs rows: call cache_rows first")
-        if self.trees.refits and isinstance(self._cache, RowCache):
-            self._cache = self._cache.leaves(self.trees)
         if isinstance(self._cache, LeafCache):
             self.n_evaluations += len(rows) * self.trees.n_trees
             ids = self._cache.leaf_ids

@@ -51,10 +51,6 @@ class RowCache:
         self._margins[~known] = predict(x[~known], 0, self._n_trees, None)
         self._n_asked = len(x)  # rows asked for since the margins were brought up to date
 
-    def leaves(self, trees: BoostedTrees) -> LeafCache:
-        """Return the leaves of the same rows, for trees that are grown no more."""
-        return LeafCache(self.rollout, self._x, trees)
-
     def renewed(self, trees: BoostedTrees, predict: Predict) -> RowCache:
         """Return the cache of the same rows for trees that were replaced."""
         return RowCache(self.rollout, self._x, trees, predict, None)
