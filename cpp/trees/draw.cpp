@@ -24,7 +24,7 @@ class Drawer {
       const std::size_t f = feature();
       const float one = value(row(), f), other = value(row(), f);
       if (one == other) continue;
-      const float threshold = !categorical_[f]   ? beside(one, other, f)
+      const float threshold = !categorical_[f]  ? beside(one, other, f)
                               : one == kMissing ? other  // which nothing equals
                                                 : one;
       test = {static_cast<std::int32_t>(f), threshold};

@@ -314,7 +314,8 @@ class BoostedTrees(Stored):
     ) -> None:
         if isinstance(X, Codes):
             raise ValueError(
-                "leaves move by rows or by their leaf_ids, got codes: pass model.leaf_ids(X) to step"
+                "leaves move by rows or by their leaf_ids, got codes: pass model.leaf_ids(X) to "
+                "step"
             )
         if not isinstance(X, LeafIds):
             X, index = self.leaf_ids(X if index is None else X[index]), None
@@ -323,7 +324,14 @@ class BoostedTrees(Stored):
         X.check(self._encoder)
         rows, n_threads = X.rows if index is None else X.rows[index], self.n_threads or 0
         forest, self._sample = refitting.prepared(
-            self._forest, self.params, self._sample, rows, self.n_steps_done, n_threads
+            self._forest,
+            self.params,
+            self._sample,
+            rows,
+            grads,
+            weights,
+            self.n_steps_done,
+            n_threads,
         )
         if forest is not self._forest:
             self._forest = forest
@@ -407,7 +415,9 @@ class BoostedTrees(Stored):
     def feature_importances(self, kind: Importance = "gain") -> NDArray[np.float64]:
         """Return what every feature was worth in the trees grown so far [n_features].
 
-        Compacted trees count as they were grown. The numbers are sums, not shares.
+        Compacted trees count as they were grown. Of ``learner="refit"`` it is what was known when
+        the trees were last drawn: gains of trees grown on the gradients until then, the numbers
+        of tests, and no cover. The numbers are sums, not shares.
 
         Args:
             kind: "gain", the score that splits on the feature gained over not splitting; "cover",

@@ -53,7 +53,7 @@ class TreeParams:
             random before the first step, and each step moves all leaves of all of them, by 1 /
             ``n_trees`` of the learning rate times the mean gradient of their rows, so that the
             model stays as large as it is. The tests are drawn anew three times while little is
-            learnt, by what the features are worth in the function so far. Of these params
+            learnt, by what the features gain in trees grown on the gradients. Of these params
             ``score``, ``candidates``, ``n_bins`` and ``min_samples_leaf`` say nothing then.
         n_trees: trees of a model that is refitted.
 

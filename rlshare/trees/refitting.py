@@ -19,42 +19,73 @@ REDRAWN_AFTER = (10_000, 20_000, 80_000)
 
 _MAX_PER_STEP = 512  # rows that count, so that large batches are several steps too
 _MAX_ROWS = 2048
-_UNIFORM = 0.05  # share of tests on features drawn alike, so that none is lost for ever
-_SHARPNESS = 3.0  # what features are worth to this power is how often they are drawn
+_UNIFORM = 0.1  # share of tests on features drawn alike, so that none is lost for ever
+_NOISE = 4.0  # times the gain of shuffled features that one must have to be worth something
 _FIT_STEPS = 100
 _FIT_L2 = 1.0
-_SCOUTS = TreeParams(max_depth=4)  # trees that tell what features are worth
-_N_SCOUTS = 60
-_SCOUT_RATE = 0.3
+_SCOUT = TreeParams(max_depth=3, score="l2", n_bins=64)
 _NAME = "drawn_from"
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Rows that were stepped on, a uniform sample, from which tests will be drawn anew.
+    """What was learnt about rows and features for the next time that tests are drawn.
 
     Attributes:
-        rows: [n <= 2048, n_features], categories as numbers.
+        rows: [n <= 2048, n_features], a uniform sample of those stepped on, categories as numbers.
         n_seen: rows stepped on, at most 512 of a step.
+        gain: [2, n_features], sums over the steps of what tests of each feature gained in a tree
+            grown on the gradients, and in the same tree those of a copy whose rows were shuffled.
     """
 
     rows: FloatArray
-    n_seen: int = 0
+    n_seen: int
+    gain: NDArray[np.float64]
 
-    def with_rows(self, rows: FloatArray, rng: np.random.Generator) -> Sample:
-        """Return the sample after a step on rows [m, n_features] (reservoir sampling)."""
+    @classmethod
+    def none(cls, n_features: int) -> Sample:
+        """Return the sample before the first step."""
+        return cls(np.empty((0, n_features), np.float32), 0, np.zeros((2, n_features)))
+
+    def after(
+        self,
+        forest: _core.Forest,
+        rows: FloatArray,
+        grads: FloatArray,
+        weights: FloatArray | None,
+        rng: np.random.Generator,
+        n_threads: int,
+    ) -> Sample:
+        """Return the sample after a step of a forest on rows [m, n_features]."""
         if len(rows) > _MAX_PER_STEP:
-            rows = rows[rng.choice(len(rows), _MAX_PER_STEP, replace=False)]
+            some = rng.choice(len(rows), _MAX_PER_STEP, replace=False)
+            rows, grads = rows[some], grads[some]
+            weights = None if weights is None else weights[some]
         kept = np.concatenate([self.rows, rows[: _MAX_ROWS - len(self.rows)]])
         later = np.arange(max(self.n_seen, _MAX_ROWS), self.n_seen + len(rows))
-        places = rng.integers(0, later + 1)
+        places = rng.integers(0, later + 1)  # reservoir sampling
         inside = places < _MAX_ROWS
         kept[places[inside]] = rows[len(rows) - len(later) :][inside]
-        return Sample(kept, self.n_seen + len(rows))
+        gain = self.gain + _gain(forest, rows, grads, weights, rng, n_threads)
+        return Sample(kept, self.n_seen + len(rows), gain)
+
+    def worth(self) -> NDArray[np.float64]:
+        """Return how often each feature shall be tested: its gain beyond that of noise.
+
+        Noise is what shuffled features gain (Kursa and Rudnicki, "Feature Selection with the Boruta
+        Package", 2010). The root makes those that matter more alike: what matters little now may
+        matter later.
+        """
+        n_features = self.gain.shape[1]
+        excess = np.sqrt(np.maximum(self.gain[0] - _NOISE * self.gain[1].mean(), 0))
+        if not excess.sum() > 0:
+            return np.ones(n_features)
+        shares: NDArray[np.float64] = excess / excess.sum()
+        return (1 - _UNIFORM) * shares + _UNIFORM / n_features
 
     def to_sections(self) -> dict[str, bytes]:
         """Return the sample as a section of a model file."""
-        head = json.dumps({"n_seen": self.n_seen}).encode()
+        head = json.dumps({"n_seen": self.n_seen, "gain": self.gain.tolist()}).encode()
         return {_NAME: head + b"\n" + self.rows.tobytes()}
 
     @classmethod
@@ -68,13 +99,16 @@ class Sample:
             return None
         head, _, data = sections[_NAME].partition(b"\n")
         try:
-            n_seen = json.loads(head)["n_seen"]
+            plain = json.loads(head)
+            n_seen, gain = plain["n_seen"], np.array(plain["gain"], np.float64)
             rows = np.frombuffer(data, np.float32).reshape(-1, n_features).copy()
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"its sample of rows is damaged: {error!r}") from error
         if type(n_seen) is not int or len(rows) != min(n_seen, _MAX_ROWS):
             raise ValueError(f"its sample of rows is damaged: {len(rows)} rows of {n_seen}")
-        return cls(rows, n_seen)
+        if gain.shape != (2, n_features) or not (np.isfinite(gain) & (gain >= 0)).all():
+            raise ValueError("its sample of rows is damaged: gains must be two numbers a feature")
+        return cls(rows, n_seen, gain)
 
 
 def prepared(
@@ -82,6 +116,8 @@ def prepared(
     params: TreeParams,
     sample: Sample | None,
     rows: FloatArray,
+    grads: FloatArray,
+    weights: FloatArray | None,
     step: int,
     n_threads: int,
 ) -> tuple[_core.Forest, Sample | None]:
@@ -92,6 +128,8 @@ def prepared(
         params: of the trees.
         sample: of earlier rows; None for trees that were grown, or are drawn anew no more.
         rows: of the step [n, n_features].
+        grads: theirs [n, n_outputs].
+        weights: theirs, [n] or [n, n_outputs], or None.
         step: its number, which seeds the draws.
         n_threads: at most so many; 0 for as many as there are cores.
     """
@@ -99,13 +137,13 @@ def prepared(
     seed = int(rng.integers(2**63))
     if forest.n_trees == 0:
         forest = drawn(forest, params, rows, np.ones(forest.n_features), seed)
-        sample = Sample(rows[:0])
+        sample = Sample.none(forest.n_features)
     if sample is None:
         return forest, None
     before = sample.n_seen
-    sample = sample.with_rows(rows, rng)
+    sample = sample.after(forest, rows, grads, weights, rng, n_threads)
     if any(before < n <= sample.n_seen for n in REDRAWN_AFTER):
-        forest = redrawn(forest, params, sample.rows, seed, n_threads)
+        forest = redrawn(forest, params, sample, seed, n_threads)
     return forest, sample if sample.n_seen < REDRAWN_AFTER[-1] else None
 
 
@@ -131,45 +169,48 @@ def drawn(
 
 
 def redrawn(
-    forest: _core.Forest, params: TreeParams, rows: FloatArray, seed: int, n_threads: int
+    forest: _core.Forest, params: TreeParams, sample: Sample, seed: int, n_threads: int
 ) -> _core.Forest:
-    """Return a forest of other tests that is nearly the same function on rows [n, n_features].
-
-    Features are drawn by what they are worth in that function.
-    """
+    """Return a forest of other tests that is nearly the same function on the rows of a sample."""
+    rows = sample.rows
     target = np.empty((len(rows), forest.n_outputs), np.float32)
     forest.add_trees(rows, 0, forest.n_trees, target, True, n_threads)
-    new = drawn(forest, params, rows, _worth(forest, rows, target, n_threads), seed)
+    new = drawn(forest, params, rows, sample.worth(), seed)
     ids = _core.leaf_ids(new, rows, n_threads)
     rates = np.ones(forest.n_outputs, np.float32)
     for _ in range(_FIT_STEPS):  # they average over all trees, and so hardly fit noise
         error = _core.sum_leaves(new, ids, None, n_threads) - target
         _core.refit(new, ids, None, error, None, rates, _FIT_L2, n_threads)
+    new.importances = np.stack([sample.gain[0], np.zeros_like(sample.gain[0]), _tests(new)])
     return new
 
 
-def _worth(
-    forest: _core.Forest, rows: FloatArray, target: FloatArray, n_threads: int
+def _tests(forest: _core.Forest) -> NDArray[np.float64]:
+    """Return how many tests of a forest are of each feature [n_features]."""
+    inner = [forest.arrays(t) for t in range(forest.n_trees)]
+    levels = [tree["feature"][[2**k - 1 for k in range(tree["depth"])]] for tree in inner]
+    return np.bincount(np.concatenate(levels), minlength=forest.n_features).astype(np.float64)
+
+
+def _gain(
+    forest: _core.Forest,
+    rows: FloatArray,
+    grads: FloatArray,
+    weights: FloatArray | None,
+    rng: np.random.Generator,
+    n_threads: int,
 ) -> NDArray[np.float64]:
-    """Return the shares in which features are drawn: by the gain of trees grown on a function."""
+    """Return the shares [2, n_features] in the gain of a tree, of features and shuffled ones."""
     n_features, n_outputs = forest.n_features, forest.n_outputs
-    scale = target.std(0)
-    aim = (target - target.mean(0)) / np.where(scale > 0, scale, 1)
-    scouts = _core.Forest(
+    beside = np.concatenate([rows, rows[rng.permutation(len(rows))]], axis=1)
+    scout = _core.Forest(
         greedy=False,
-        n_features=n_features,
+        n_features=2 * n_features,
         bias=[0.0] * n_outputs,
-        categorical=[bool(flag) for flag in forest.categorical],
+        categorical=[bool(flag) for flag in forest.categorical] * 2,
     )
-    growing = Growing.of(_SCOUTS, n_features)
-    codes = _core.bin(rows, forest.categorical, True, _SCOUTS.n_bins, n_threads)
-    rates = np.full(n_outputs, _SCOUT_RATE, np.float32)
-    sums = np.zeros_like(aim)
-    for t in range(_N_SCOUTS):
-        growing.grow(scouts, codes, sums - aim, None, rates, t, n_threads)
-        scouts.add_trees(rows, t, t + 1, sums, False, n_threads)
-    gain = np.asarray(scouts.importances[0])
-    if not gain.sum() > 0:
-        return np.ones(n_features)
-    share = (gain / gain.sum()) ** _SHARPNESS
-    return (1 - _UNIFORM) * share / share.sum() + _UNIFORM / n_features
+    codes = _core.bin(beside, scout.categorical, True, _SCOUT.n_bins, n_threads)
+    rates = np.ones(n_outputs, np.float32)
+    Growing.of(_SCOUT, 2 * n_features).grow(scout, codes, grads, weights, rates, 0, n_threads)
+    gain = np.asarray(scout.importances[0]).reshape(2, n_features)
+    return gain / gain.sum() if gain.sum() > 0 else np.zeros_like(gain)

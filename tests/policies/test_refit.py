@@ -14,7 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from rlshare.agents import AWR
 from rlshare.policies import DictTreeRolloutBuffer, TreeRolloutBuffer
 
-TREE = {"learner": "refit", "n_trees": 20}
+TREE = {"learner": "refit", "n_trees": 50}
 
 
 def bandit(observation: str = "box", action: str = "discrete", n_envs: int = 16) -> Any:
@@ -36,7 +36,7 @@ def test_ppo_learns_in_bounded_size(observation: str, shared: bool) -> None:
     model = ppo(
         bandit(observation), policy_kwargs={"shared": shared}, rollout_buffer_class=buffer
     ).learn(3072)
-    assert {trees.n_trees for trees in model.policy.ensembles} == {20}
+    assert {trees.n_trees for trees in model.policy.ensembles} == {50}
     assert all(trees.n_steps_done > 100 for trees in model.policy.ensembles)
     assert evaluate_policy(model, bandit(observation), 200, warn=False)[0] > 0.85
 
@@ -71,7 +71,7 @@ def test_other_algorithms_keep_the_size(algorithm: Any) -> None:
     model = algorithm("GBTPolicy", bandit(n_envs=4), seed=0, device="cpu",
                       policy_kwargs={"tree": TREE}, **settings).learn(1024)  # fmt: skip
     (trees,) = model.policy.ensembles
-    assert trees.n_trees == 20
+    assert trees.n_trees == 50
     assert trees.n_steps_done > 30
 
 

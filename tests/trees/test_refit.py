@@ -151,12 +151,12 @@ def test_tests_part_the_rows_they_are_drawn_from() -> None:
     model.step(X, np.zeros((300, 1)))
     assert (features(model)[[0, 1, 2, 4, 5]] > 20).all()
     assert features(model)[3] == 0
-    leaves = np.array([found_leaves(model, X_as_numbers(X), t) for t in range(100)])
+    leaves = np.array([found_leaves(model, as_numbers(X), t) for t in range(100)])
     for t in range(100):
         assert len(np.unique(leaves[t])) > 1
 
 
-def X_as_numbers(X: NDArray[Any]) -> NDArray[np.float64]:
+def as_numbers(X: NDArray[Any]) -> NDArray[np.float64]:
     """Categories numbered as they appear, -Inf as the lowest float32, missing below all."""
     seen = list(dict.fromkeys(value for value in X[:, 2] if value is not None))
     numbers = X.copy()
@@ -273,9 +273,7 @@ def test_a_damaged_sample_is_refused(cut: int) -> None:
 
 
 def test_a_seed_makes_it_all() -> None:
-    one, other, third = (
-        empty(learner="refit", n_trees=T, random_state=seed) for seed in (1, 1, 2)
-    )
+    one, other, third = (empty(learner="refit", n_trees=T, random_state=seed) for seed in (1, 1, 2))
     for model in (one, other, third):
         extend(model, 30, n=512)
     assert one.to_bytes() == other.to_bytes()
