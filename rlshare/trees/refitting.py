@@ -19,7 +19,7 @@ REDRAWN_AFTER = (10_000, 20_000, 80_000)
 
 _MAX_PER_STEP = 512  # rows that count, so that large batches are several steps too
 _MAX_ROWS = 2048
-_UNIFORM = 0.1  # share of tests on features drawn alike, so that none is lost for ever
+_FEW = 4  # features that are all tested alike; of more so many shares are drawn alike
 _NOISE = 4.0  # times the gain of shuffled features that one must have to be worth something
 _FIT_STEPS = 100
 _FIT_L2 = 1.0
@@ -80,8 +80,10 @@ class Sample:
         excess = np.sqrt(np.maximum(self.gain[0] - _NOISE * self.gain[1].mean(), 0))
         if not excess.sum() > 0:
             return np.ones(n_features)
-        shares: NDArray[np.float64] = excess / excess.sum()
-        return (1 - _UNIFORM) * shares + _UNIFORM / n_features
+        uniform = min(1.0, _FEW / n_features)
+        shares: NDArray[np.float64] = excess * ((1 - uniform) / excess.sum())
+        shares += uniform / n_features
+        return shares
 
     def to_sections(self) -> dict[str, bytes]:
         """Return the sample as a section of a model file."""
