@@ -159,11 +159,11 @@ class BoostedTrees(Stored):
         return self._rates.schedules
 
     def train_on_with(self, params: TreeParams, learning_rate: LearningRate) -> None:
-        """Grow trees by other params and rates from here on; those there are stay as they are.
+        """Go on by other params and rates; the tests of the trees there are stay as they are.
 
         Args:
-            params: of the next trees.
-            learning_rate: of the next trees, as in the constructor.
+            params: of the next steps.
+            learning_rate: of the next steps, as in the constructor.
 
         Raises:
             ValueError: for params that contradict the trees: another ``grow_policy`` or
@@ -322,20 +322,22 @@ class BoostedTrees(Stored):
         if len(X) == 0:
             raise ValueError("X must have at least one row, got none")
         X.check(self._encoder)
-        rows, n_threads = X.rows if index is None else X.rows[index], self.n_threads or 0
-        forest, self._sample = refitting.prepared(
-            self._forest,
-            self.params,
-            self._sample,
-            rows,
-            grads,
-            weights,
-            self.n_steps_done,
-            n_threads,
-        )
-        if forest is not self._forest:
-            self._forest = forest
-            self._structure = object()
+        n_threads = self.n_threads or 0
+        if self._sample is not None or self.n_trees == 0:
+            rows = X.rows if index is None else X.rows[index]
+            forest, self._sample = refitting.prepared(
+                self._forest,
+                self.params,
+                self._sample,
+                rows,
+                grads,
+                weights,
+                self.n_steps_done,
+                n_threads,
+            )
+            if forest is not self._forest:
+                self._forest = forest
+                self._structure = object()
         ids = self._find(X)
         _, drawn = self._growing.draw(len(grads), self.n_steps_done)
         if drawn is not None:
@@ -376,7 +378,7 @@ class BoostedTrees(Stored):
         eval_set: tuple[Any, ArrayLike] | None = None,
         early_stopping_rounds: int | None = None,
     ) -> BoostedTrees:
-        """Grow up to n_trees trees on the squared error ``|F(X) - y|^2 / 2`` and return self.
+        """Make up to n_trees steps on the squared error ``|F(X) - y|^2 / 2`` and return self.
 
         Args:
             X: observations [n, n_features].

@@ -123,12 +123,12 @@ def prepared(
     step: int,
     n_threads: int,
 ) -> tuple[_core.Forest, Sample | None]:
-    """Return the forest whose leaves a step shall move, and the sample after it.
+    """Return the forest whose leaves a step shall move, and the sample after it, None at the end.
 
     Args:
-        forest: as it is; where it has no trees they are drawn.
+        forest: as it is, drawn before or without trees.
         params: of the trees.
-        sample: of earlier rows; None for trees that were grown, or are drawn anew no more.
+        sample: of earlier rows; None where there are no trees.
         rows: of the step [n, n_features].
         grads: theirs [n, n_outputs].
         weights: theirs, [n] or [n, n_outputs], or None.
@@ -137,11 +137,9 @@ def prepared(
     """
     rng = np.random.default_rng([params.random_state or 0, step])
     seed = int(rng.integers(2**63))
-    if forest.n_trees == 0:
+    if sample is None:
         forest = drawn(forest, params, rows, np.ones(forest.n_features), seed)
         sample = Sample.none(forest.n_features)
-    if sample is None:
-        return forest, None
     before = sample.n_seen
     sample = sample.after(forest, rows, grads, weights, rng, n_threads)
     if any(before < n <= sample.n_seen for n in REDRAWN_AFTER):

@@ -10,7 +10,9 @@ import pytest
 from models import Floats, batch, empty, extend, grown
 from numpy.typing import NDArray
 
+from rlshare import _core
 from rlshare.trees import BoostedTrees, TargetTrees, TreeParams, force_isa, supported_isas
+from rlshare.trees.params import GrowPolicy
 from rlshare.trees.refitting import REDRAWN_AFTER
 
 T = 5
@@ -122,9 +124,9 @@ def test_rows_by_index_are_rows() -> None:
 
 
 @pytest.mark.parametrize("grow_policy", ["oblivious", "greedy"])
-def test_sums_of_leaves_are_predictions(grow_policy: str) -> None:
+def test_sums_of_leaves_are_predictions(grow_policy: GrowPolicy) -> None:
     """With missing values, infinities and categories, of many rows."""
-    params = TreeParams(categorical=[1], grow_policy=grow_policy)  # type: ignore[arg-type]
+    params = TreeParams(categorical=[1], grow_policy=grow_policy)
     model = BoostedTrees(3, 2, params, learning_rate=1.0, bias=[0.25, -3.0])
     X, G = batch(1500)
     X[:, 1] = np.random.default_rng(0).integers(0, 4, len(X))
@@ -264,10 +266,8 @@ def test_copies_go_on_alike(carried: Any) -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 4 * 3])
 def test_a_damaged_sample_is_refused(cut: int) -> None:
-    model = refitting()
-    forest, sections = model._forest, model._sample.to_sections()  # type: ignore[union-attr]
-    damaged = {name: data[:-cut] for name, data in sections.items()}
-    data = forest.to_bytes(model._parts().metadata.to_sections() | damaged)
+    forest, sections = _core.Forest.from_bytes(refitting().to_bytes())
+    data = forest.to_bytes(sections | {"drawn_from": sections["drawn_from"][:-cut]})
     with pytest.raises(ValueError, match="sample of rows is damaged"):
         BoostedTrees.from_bytes(data)
 
