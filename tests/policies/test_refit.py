@@ -86,3 +86,18 @@ def test_targets_are_refused(algorithm: Any, env: str) -> None:
 def test_a_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="tree_budget must be None with learner='refit'"):
         ppo(bandit(), policy_kwargs={"tree_budget": 100})
+
+
+@pytest.mark.parametrize("learner", ["grow", "refit"])
+def test_gradients_of_means_are_natural_where_leaves_move(learner: str) -> None:
+    tree = TREE if learner == "refit" else {}
+    model = PPO("GBTPolicy", "Pendulum-v1", n_steps=64, batch_size=64, device="cpu",
+                policy_kwargs={"tree": tree, "log_std_init": -1.0})  # fmt: skip
+    policy, actions = model.policy, torch.randn(5, 1)
+    _, log_prob, _ = policy.evaluate_actions(torch.randn(5, 3), actions)
+    (-log_prob.mean()).backward()
+    batch = policy.tree_modules[0].batch("mean")
+    assert batch is not None
+    # d(-log p)/d(mean) = -(a - mean) / variance, and the means are 0 at first
+    divisor = 1.0 if learner == "refit" else np.exp(-2.0)
+    assert np.allclose(batch[2][:, :1], -actions.numpy() / divisor, rtol=1e-5)

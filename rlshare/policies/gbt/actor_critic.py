@@ -143,6 +143,16 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
         return self.anchor
 
     @property
+    def natural_gradient(self) -> bool:
+        """Whether gradients of means are times their variances, those of leaves that move.
+
+        They are then in the unit of actions (Amari, "Natural Gradient Works Efficiently in
+        Learning", 1998), and one ``policy_lr`` serves while the deviations fall.
+        """
+        is_gaussian = isinstance(self.action_space, spaces.Box)
+        return is_gaussian and self.options.tree.get("learner") == "refit"
+
+    @property
     def tree_modules(self) -> list[TreeEnsemble]:
         """The ensemble that actor and critic share, or the actor's and the critic's."""
         return cast("list[TreeEnsemble]", list(self.trees.values()))
@@ -235,6 +245,14 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
                 'tree bins="rollout" needs rollout_buffer_class=rlshare.policies.TreeRolloutBuffer '
                 "(DictTreeRolloutBuffer for Dict observations), got samples without row_ids"
             )
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        if self.natural_gradient and latent_pi.requires_grad:
+            variance = (2 * self.log_std.detach()).exp()
+            means = latent_pi[:, : len(variance)].clone()
+            means.register_hook(lambda gradient: gradient * variance)  # type: ignore[no-untyped-call]
+            latent_pi = means
+        return super()._get_action_dist_from_latent(latent_pi)
 
     def get_distribution(self, obs: PyTorchObs) -> Distribution:
         """Return the distribution of actions, from the policy's trees alone."""

@@ -138,7 +138,9 @@ class TreeActorCriticOptions(TreeOptions):
             unless that changes the policy or the value too much.
         optimizer_class: of ``log_std`` (A2C passes RMSprop).
         optimizer_kwargs: its arguments, without the learning rate.
-        policy_lr: rate of the policy's columns, like ``value_lr``.
+        policy_lr: rate of the policy's columns, like ``value_lr``. With ``learner="refit"`` the
+            gradient of means is the natural one, times their variance, and the rate in the unit of
+            actions.
         shared: one ensemble with columns policy | value, or one for each.
         log_std_init: initial log standard deviation of Box actions, a torch parameter.
         log_std_lr: rate of its optimizer, like ``value_lr``.
