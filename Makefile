@@ -23,11 +23,8 @@ $(INSTALLED): $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
-# The settings of CartPole's recipe, but for short rollouts and high rates.
 demo: $(INSTALLED)
-	$(BIN)/rlshare train --env CartPole-v1 --n-timesteps 80k --seed 1 --eval-freq 0 --log-folder $(DEMO) \
-	    --hyperparams n_steps:64 batch_size:128 n_epochs:10 policy_kwargs.tree.bins:rollout \
-	    policy_kwargs.policy_lr:0.1 policy_kwargs.value_lr:0.05
+	$(BIN)/rlshare train --env CartPole-v1 --n-timesteps 80k --seed 1 --eval-freq 0 --log-folder $(DEMO)
 	@set -e; run=$$(ls -td $(DEMO)/ppo/CartPole-v1_* | head -1); \
 	$(BIN)/rlshare eval $$run; \
 	$(BIN)/rlshare plot $$run --output $(DEMO)/learning-curve.png; \

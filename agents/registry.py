@@ -156,6 +156,7 @@ if TYPE_CHECKING:
 else:
     AlgoName = Literal[ALGORITHMS]
 PolicyName = Literal["gbt", "moe", "mlp"]
+RecipeSet = Literal["tuned", "paper"]
 
 
 def algorithm(name: str) -> Algorithm:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 from rlshare.agents.recipes.overrides import apply_overrides
 from rlshare.agents.recipes.plain import plain, read_yaml
 from rlshare.agents.recipes.schema.base import Recipe
-from rlshare.agents.registry import ALGORITHMS, POLICIES, recipe_class
+from rlshare.agents.registry import ALGORITHMS, POLICIES, RecipeSet, recipe_class
+from rlshare.checks import one_of
 from rlshare.messages import closest
 
 DEFAULT = "default"
@@ -24,10 +25,13 @@ def load_recipe(
     env: str,
     conf_file: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
+    recipe_set: RecipeSet = "tuned",
 ) -> Recipe[Any]:
     """Return the recipe of an environment, or else of the first pattern it fits, or the default.
 
-    A pattern is a name with ``*``, such as ``MiniGrid-*``.
+    A pattern is a name with ``*``, such as ``MiniGrid-*``. Where a recipe needs fewer steps than
+    the settings published with GBRL (arXiv 2407.08250), these are the set "paper"; of the other
+    environments both sets have the same.
 
     Args:
         algo: one of ``ALGORITHMS``, such as "ppo".
@@ -35,12 +39,22 @@ def load_recipe(
         env: environment id as the user wrote it.
         conf_file: YAML file of the same form used instead of the built-in recipes.
         overrides: dotted keys to replace, as from ``parse_pairs``.
+        recipe_set: "tuned" or "paper".
 
     Raises:
-        ValueError: unknown algorithm, policy or key, a wrong value, or an unreadable file.
+        ValueError: unknown algorithm, policy or key, a wrong value, an unreadable file, or a file
+            together with the set "paper".
     """
     recipe_class(algo, policy)
+    one_of("recipe", recipe_set, get_args(RecipeSet))
+    if conf_file and recipe_set != "tuned":
+        raise ValueError(
+            f"recipe must be 'tuned' with a file of recipes, which has the settings, got "
+            f"{recipe_set!r}"
+        )
     where, table = _read(algo, conf_file)
+    if recipe_set == "paper":
+        where, table = _published(algo, policy, env) or (where, table)
     per_env = _section(table, policy, where)
     name = recipe_name(env, per_env)
     if name not in per_env:
@@ -97,6 +111,14 @@ def _read(algo: str, conf_file: str | Path | None) -> tuple[str, dict[str, Any]]
         if key not in POLICIES:
             raise ValueError(f"{where}: policy must be one of {', '.join(POLICIES)}, got {key!r}")
     return where, table
+
+
+def _published(algo: str, policy: str, env: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the recipes as published, where the environment has one that is not among ours."""
+    if not (files("rlshare.agents.recipes") / f"{algo}_paper.yaml").is_file():
+        return None
+    where, table = _read(f"{algo}_paper", None)
+    return (where, table) if env in _section(table, policy, where) else None
 
 
 def _section(table: dict[str, Any], key: str, where: str) -> dict[str, Any]:

@@ -71,6 +71,24 @@ _MEANS: Space = {
 }
 
 
+# of leaves that move: rates are larger, and the tests are drawn
+_REFIT: Space = {
+    "policy_kwargs.tree.max_depth": IntDistribution(2, 8),
+    "policy_kwargs.tree.n_trees": _one_of(50, 100, 200, 400),
+    "policy_kwargs.policy_lr": _log(1.0, 50.0),
+    "policy_kwargs.value_lr": _log(0.1, 2.0),
+}
+_REFIT_MEANS: Space = {"policy_kwargs.policy_lr": _log(0.1, 5.0)}  # natural, in units of actions
+_TARGET_KL: Space = {"target_kl": _log(0.003, 0.05)}
+
+
+def _refitted(space: Space, continuous: bool) -> Space:
+    """Return the space of trees that are added, made one of leaves that move."""
+    others = {key: values for key, values in space.items() if key not in _TREE}
+    bound = _TARGET_KL if "clip_range" in space else {}
+    return {**others, **_REFIT, **(_REFIT_MEANS if continuous else {}), **bound}
+
+
 def _actor_critic(policy: str, continuous: bool) -> Space:
     if policy == "gbt":
         return {**_ACTOR_CRITIC, **(_MEANS if continuous else {})}
@@ -139,13 +157,14 @@ def td3(policy: str, continuous: bool) -> Space:
     return {**_REPLAY, **_TARGETS, **noise, **found}
 
 
-def search_space(algo: str, policy: str, continuous: bool) -> Space:
+def search_space(algo: str, policy: str, continuous: bool, refits: bool = False) -> Space:
     """Return what is searched for an algorithm and a policy, by dotted key.
 
     Args:
         algo: one of ``ALGORITHMS``.
         policy: "gbt", "moe" or "mlp".
         continuous: whether actions are a Box.
+        refits: whether the trees of the recipe have ``learner="refit"``.
 
     Raises:
         ValueError: the algorithm or the policy is unknown.
@@ -153,7 +172,7 @@ def search_space(algo: str, policy: str, continuous: bool) -> Space:
     record = algorithm(algo)
     record.recipe_class(policy)
     space: Space = resolve_name(record.search)(policy, continuous)
-    return space
+    return _refitted(space, continuous) if refits else space
 
 
 def first_trial(settings: dict[str, Any], space: Space) -> dict[str, Any]:

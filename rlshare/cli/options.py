@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from rlshare.agents.registry import AlgoName
+from rlshare.agents.registry import AlgoName, RecipeSet
 from rlshare.runs.config import OPTIONS, TYPES, RunConfig
 from rlshare.runs.errors import UserError
 
@@ -106,6 +106,12 @@ EnvKwargs = Annotated[
 ConfFile = Annotated[
     Path | None,
     typer.Option("--conf-file", help="YAML file used instead of the built-in recipes."),
+]
+RecipeSetOption = Annotated[
+    RecipeSet,
+    typer.Option(
+        "--recipe", help="tuned, or the settings published with GBRL where these are others."
+    ),
 ]
 Device = Annotated[str, typer.Option(help=OPTIONS["device"].help)]
 NumThreads = Annotated[int, typer.Option("--num-threads", min=1, help=OPTIONS["num_threads"].help)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlshare.cli.options import ConfFile, run_options
+from rlshare.cli.options import ConfFile, RecipeSetOption, run_options
 from rlshare.runs.errors import UserError, user_errors
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def train(
         ),
     ] = None,
     conf_file: ConfFile = None,
+    recipe: RecipeSetOption = "tuned",
     progress: Annotated[
         bool | None,
         typer.Option(
@@ -68,8 +69,8 @@ def train(
     with user_errors():
         options["env_kwargs"] = parse_pairs(options["env_kwargs"] or (), "--env-kwargs")
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
-        config, recipe = configure(options, overrides, conf_file)
-    return _train(new_run(log_folder, config, recipe), bar)
+        config, settings = configure(options, overrides, conf_file, recipe)
+    return _train(new_run(log_folder, config, settings), bar)
 
 
 def _train(run: Run, bar: bool) -> int:

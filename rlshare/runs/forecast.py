@@ -50,22 +50,15 @@ def forecast(
     n_rows = getattr(recipe, "batch_size", None) or 128
     X = rng.normal(size=(max(n_rows, recipe.n_envs), n_features)).astype(np.float32)
     rows = np.ascontiguousarray(X[: recipe.n_envs])
-    grown = recipe.optimizer_steps()
-    budget = getattr(recipe.policy_kwargs, "tree_budget", None) or grown
-    trees = min(grown, budget)
-    if budget < grown:
-        verb = "keep about"  # a compaction that is refused exceeds the budget
-    else:
-        verb = "grow up to" if getattr(recipe, "target_kl", None) else "grow"
-    n_trees = 100
+    trees, verb = _trees(recipe, params)
     n_bytes, seconds = 0.0, 0.0
     for columns in n_outputs:
         small = BoostedTrees(n_features, columns, params)
         empty = small.nbytes
-        for _ in range(n_trees):
+        for _ in range(1 if small.refits else 100):
             small.step(X, rng.normal(size=(len(X), columns)).astype(np.float32))
-        n_bytes += (small.nbytes - empty) * trees / n_trees
-        seconds += min(_seconds(small, rows) for _ in range(5)) * trees / n_trees
+        n_bytes += (small.nbytes - empty) * trees / small.n_trees
+        seconds += min(_seconds(small, rows) for _ in range(5)) * trees / small.n_trees
     return Forecast(
         trees=trees * len(n_outputs),
         verb=verb,
@@ -73,6 +66,17 @@ def forecast(
         acting_ms=1e3 * seconds,
         n_envs=recipe.n_envs,
     )
+
+
+def _trees(recipe: Recipe[Any], params: Any) -> tuple[int, str]:
+    """Return the trees of an ensemble at the end, and what a run does to so many."""
+    if params.learner == "refit":
+        return params.n_trees, "refit"
+    grown = recipe.optimizer_steps()
+    budget = getattr(recipe.policy_kwargs, "tree_budget", None) or grown
+    if budget < grown:
+        return budget, "keep about"  # a compaction that is refused exceeds the budget
+    return grown, "grow up to" if getattr(recipe, "target_kl", None) else "grow"
 
 
 def _seconds(model: Any, rows: Any) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlshare.agents import Recipe, apply_overrides, load_recipe
+from rlshare.agents.registry import RecipeSet
 from rlshare.envs import MultiTask, make_env
 from rlshare.runs.config import OPTIONS, RunConfig
 from rlshare.runs.errors import UserError, user_errors
@@ -32,6 +33,7 @@ def configure(
     options: Mapping[str, Any],
     hyperparams: Mapping[str, Any] | None = None,
     conf_file: str | Path | None = None,
+    recipe_set: RecipeSet = "tuned",
 ) -> tuple[RunConfig, Recipe[Any]]:
     """Return the options of a run, whole, and its recipe.
 
@@ -40,6 +42,7 @@ def configure(
             ``env_kwargs`` are added to the recipe's.
         hyperparams: settings to replace in the recipe, by dotted key.
         conf_file: of recipes, in place of those that come with the package.
+        recipe_set: which of those that come with the package, see ``load_recipe``.
 
     Raises:
         ValueError: an option or a setting is unknown or breaks its rule.
@@ -47,7 +50,7 @@ def configure(
     given = {name: value for name, value in options.items() if value is not None}
     algo, policy, env = (given.get(n, getattr(RunConfig, n)) for n in ("algo", "policy", "env"))
     own = {name: value for name, value in given.items() if OPTIONS[name].of_recipe}
-    recipe = load_recipe(algo, policy, env, conf_file, {**(hyperparams or {}), **own})
+    recipe = load_recipe(algo, policy, env, conf_file, {**(hyperparams or {}), **own}, recipe_set)
     found = {
         "seed": drawn_seed(),
         **given,

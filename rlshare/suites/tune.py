@@ -62,7 +62,9 @@ class Plan:
     @property
     def space(self) -> Space:
         """What is searched."""
-        space = search_space(self.config.algo, self.config.policy, self.continuous)
+        tree = self.recipe["policy_kwargs"].get("tree") or {}
+        refits = tree.get("learner") == "refit"
+        space = search_space(self.config.algo, self.config.policy, self.continuous, refits)
         return {key: values for key, values in space.items() if key not in self.fixed}
 
     def identity(self) -> dict[str, Any]:

@@ -95,13 +95,31 @@ def test_the_trees_of_a_run_are_known_before(
 
 
 def test_the_papers_settings_of_cartpole() -> None:
-    settings = load_recipe("ppo", "gbt", "CartPole-v1").to_data()
+    settings = load_recipe("ppo", "gbt", "CartPole-v1", recipe_set="paper").to_data()
     kwargs = settings["policy_kwargs"]
     assert (settings["n_envs"], settings["n_steps"], settings["batch_size"]) == (8, 128, 64)
     assert (settings["gamma"], settings["gae_lambda"], settings["n_epochs"]) == (0.98, 0.8, 1)
     assert settings["vf_coef"] == 0.4359615  # SB3's value loss has no 1/2
     assert (kwargs["policy_lr"], kwargs["value_lr"]) == (0.029, 0.015)
     assert kwargs["tree"]["max_depth"] == 4
+
+
+@pytest.mark.parametrize(
+    ("algo", "policy", "env"),
+    [("ppo", "gbt", "Pendulum-v1"), ("ppo", "mlp", "CartPole-v1"), ("a2c", "gbt", "CartPole-v1")],
+)
+def test_both_sets_have_the_same_where_the_paper_has_no_other(
+    algo: str, policy: str, env: str
+) -> None:
+    assert load_recipe(algo, policy, env, recipe_set="paper") == load_recipe(algo, policy, env)
+
+
+def test_a_set_of_recipes_is_known_and_without_a_file(tmp_path: Path) -> None:
+    unknown: Any = "papers"
+    with pytest.raises(ValueError, match="recipe must be one of tuned, paper, got 'papers'"):
+        load_recipe("ppo", "gbt", "CartPole-v1", recipe_set=unknown)
+    with pytest.raises(ValueError, match="recipe must be 'tuned' with a file of recipes"):
+        load_recipe("ppo", "gbt", "CartPole-v1", tmp_path / "my.yml", recipe_set="paper")
 
 
 def test_patterns_are_for_environments_without_a_recipe_of_their_own() -> None:

@@ -14,7 +14,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder in which trees were trained on CartPole, to be read only."""
     folder = tmp_path_factory.mktemp("trained")
     out = succeeds("train", "--env", "CartPole-v1", "--seed", "1", *TINY, "-n", "3000", cwd=folder)
-    assert "will grow 48 trees" in out
+    assert "will refit 200 trees" in out
     assert "mean return" in out
     return folder
 

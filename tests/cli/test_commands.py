@@ -79,7 +79,8 @@ def test_recipes_lists_and_shows(tmp_path: Path) -> None:
     for env in ("CartPole-v1", "LunarLander-v3", "Hopper-v5", "HalfCheetah-v5"):
         assert env in listed
     one = ["CartPole-v1", "--algo", "ppo", "--policy", "gbt"]
-    assert "policy_lr: 0.029" in succeeds("recipes", *one, cwd=tmp_path)
+    assert "learner: refit" in succeeds("recipes", *one, cwd=tmp_path)
+    assert "policy_lr: 0.029" in succeeds("recipes", *one, "--recipe", "paper", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_a_study_goes_on_and_ends_in_a_recipe(tmp_path: Path) -> None:
     rows = trials(tmp_path)
     assert rows[:2] == first
     assert len(rows) == 3
-    best = max(rows, key=lambda row: float(row["value"] or "-inf"))
+    complete = [row for row in rows if row["state"] == "complete"]
+    best = max(complete, key=lambda row: float(row["value"]))
     text = (tmp_path / STUDY / "best.yml").read_text()
     assert f"in trial {best['trial']} of 3" in text
     settings = yaml.safe_load(text)["gbt"]["CartPole-v1"]
@@ -135,6 +136,17 @@ def test_the_first_trial_is_the_recipe_where_the_space_holds_it() -> None:
     assert tuned({**base, "vf_coef": 0.436}, values) == {**base, "vf_coef": 0.436}  # four digits
     layers = {**base, "learning_rate": {"linear": [0.0003, 0.0]}}
     assert first_trial(layers, space)["learning_rate"] == "{linear: [0.0003, 0.0]}"
+
+
+def test_every_sample_of_leaves_that_move_is_a_recipe() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    base = load_recipe("ppo", "gbt", "CartPole-v1").to_data()
+    space = search_space("ppo", "gbt", continuous=False, refits=True)
+    assert first_trial(base, space)["policy_kwargs.policy_lr"] == 10.0
+    for _ in range(20):
+        settings = tuned(base, study.ask(space).params)
+        parse_recipe("ppo", "gbt", settings, "sample")
+        assert 1.0 <= settings["policy_kwargs"]["policy_lr"] <= 50.0
 
 
 @pytest.mark.parametrize("policy", POLICIES)
