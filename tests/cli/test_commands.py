@@ -29,7 +29,7 @@ def test_a_run_folder_holds_what_users_of_the_zoo_expect(trained: Path) -> None:
     assert report["args"]["seed"] == 1
     assert report["versions"]["stable-baselines3"]
     assert report["results"]["num_timesteps"] == 3072
-    assert report["results"]["n_trees"] == 48
+    assert report["results"]["n_trees"] == 200
 
 
 def test_logged_keys_are_those_of_sb3_and_the_trees(trained: Path) -> None:
@@ -44,12 +44,12 @@ def test_logged_keys_are_those_of_sb3_and_the_trees(trained: Path) -> None:
 
 def test_evaluations_are_counted_in_environment_steps(trained: Path) -> None:
     steps = np.load(trained / RUN / "evaluations.npz")["timesteps"]
-    assert steps.tolist() == [1024, 2048, 3072]
+    assert steps.tolist() == [512, 1024, 1536, 2048, 2560, 3072]
 
 
 def test_a_stock_sb3_loads_the_model(trained: Path) -> None:
     model = PPO.load(trained / RUN / "CartPole-v1.zip")
-    assert model.policy.n_trees == 48  # type: ignore[operator]
+    assert model.policy.n_trees == 200  # type: ignore[operator]
     assert model.num_timesteps == 3072
 
 

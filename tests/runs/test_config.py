@@ -90,7 +90,8 @@ def test_a_resumed_run_keeps_what_null_turned_off(tmp_path: Path) -> None:
 
 def test_pairs_with_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pairs = ["--hyperparams=n_envs:2", "n_steps:64", "gamma:0.5", "--env-kwargs=render_mode:null"]
+    pairs = ["--hyperparams=n_envs:2", "n_steps:64", "batch_size:64", "gamma:0.5"]
+    pairs += ["--env-kwargs=render_mode:null"]
     assert main(["train", "-n", "128", "--eval-freq", "0", *pairs, "--seed", "1"]) == 0
     where = Path("logs/ppo/CartPole-v1_1/CartPole-v1")
     settings = yaml.safe_load((where / "config.yml").read_text())

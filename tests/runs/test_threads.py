@@ -12,7 +12,8 @@ import pytest
 from rlshare.cli import main
 from rlshare.runs.signals import StopOnSignals
 
-TINY = ["--eval-freq", "256", "--eval-episodes", "1", "--seed", "1", "--hyperparams", "n_steps:64"]
+SMALL = ["--hyperparams", "n_steps:64", "batch_size:64"]
+TINY = ["--eval-freq", "256", "--eval-episodes", "1", "--seed", "1", *SMALL]
 
 
 def train(folder: Path, *options: str, n_envs: int = 2) -> list[str]:
@@ -28,7 +29,7 @@ def test_every_command_works_in_a_thread(tmp_path: Path) -> None:
             ["train", "--resume", run, "-n", "1024"],
             ["eval", run, "-n", "1"],
             ["plot", run, "-o", str(tmp_path / "curve.png")],
-            [*study, "--hyperparams", "n_steps:64", "n_envs:2"],
+            [*study, *SMALL, "n_envs:2"],
         ):
             assert thread.submit(main, command).result() == 0, command
 
