@@ -73,6 +73,20 @@ def sum_leaves(
     forest: Forest, ids: LeafIds, rows: NDArray[np.int64] | None, n_threads: int
 ) -> NDArray[np.float32]: ...
 
+class LinearPart:
+    def __init__(
+        self,
+        *,
+        n_features: int,
+        intercept: NDArray[np.float64],
+        features: list[int],
+        coefficients: NDArray[np.float64],
+        offsets: NDArray[np.float64],
+        low: NDArray[np.float64],
+        high: NDArray[np.float64],
+    ) -> None: ...
+    def add(self, X: NDArray[np.float32], out: NDArray[np.float32], n_threads: int) -> None: ...
+
 class Forest:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     n_trees: int

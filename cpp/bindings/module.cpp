@@ -7,6 +7,7 @@
 void register_codes(pybind11::module_& m);
 void register_forest(pybind11::module_& m);
 void register_growing(pybind11::module_& m);
+void register_linear(pybind11::module_& m);
 void register_moe(pybind11::module_& m);
 void register_refitting(pybind11::module_& m);
 
@@ -19,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
   register_codes(m);
   register_forest(m);
   register_growing(m);
+  register_linear(m);
   register_moe(m);
   register_refitting(m);
 }

@@ -16,9 +16,13 @@ static_assert(sizeof(Test) == 8 && sizeof(Node) == 16, "written without padding"
 constexpr std::size_t kHead2 = 12;  // of version 2: magic and version
 struct Known {
   const char* name;
-  bool required;
+  bool required;  // of a reader: one that does not know it must refuse the file
+  bool always;    // there
 };
-constexpr Known kOwners[] = {{"metadata", true}, {"feature_names", false}, {"drawn_from", false}};
+constexpr Known kOwners[] = {{"metadata", true, true},
+                             {"feature_names", false, false},
+                             {"linear", true, false},
+                             {"drawn_from", false, false}};
 
 void check_finite(const std::vector<float>& values, const char* what) {
   for (float v : values)
@@ -191,7 +195,7 @@ ModelFile from_version_3(std::string_view file) {
   }
   if (!forest) corrupt("it lacks the section forest");
   for (const Known& owner : kOwners)
-    if (owner.required && !owners.count(owner.name))
+    if (owner.always && !owners.count(owner.name))
       corrupt(std::string("it lacks the section ") + owner.name);
   return {std::move(*forest), std::move(owners)};
 }

@@ -5,8 +5,9 @@
 //   metadata       required  the owner's (UTF-8 JSON)
 //   feature_names  optional  the owner's (UTF-8 JSON)
 //   drawn_from     optional  the owner's (rows that tests will be drawn from; for going on alike)
-// A linear term of the prediction shall be a required section "linear": who does not know it would
-// predict wrongly. A reader skips optional sections it does not know.
+//   linear         required  the owner's (a linear part of the prediction); only where there is one
+// A reader skips optional sections it does not know, and refuses a file with required ones: without
+// the linear part it would predict wrongly.
 //
 // Layout of a forest (all integers unsigned, little-endian; floats IEEE binary32; no padding):
 //   growth        u32      0 oblivious, 1 greedy

@@ -4,6 +4,7 @@ from rlshare.core import active_isa, force_isa, supported_isas
 from rlshare.trees.boosted_trees import BoostedTrees
 from rlshare.trees.codes import Codes
 from rlshare.trees.leaf_ids import LeafIds
+from rlshare.trees.linear import LinearPart
 from rlshare.trees.params import TreeParams
 from rlshare.trees.schedules import Linear, Table
 from rlshare.trees.structure import TreeArrays
@@ -14,6 +15,7 @@ __all__ = [
     "Codes",
     "LeafIds",
     "Linear",
+    "LinearPart",
     "Table",
     "TargetTrees",
     "TreeArrays",

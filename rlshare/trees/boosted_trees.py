@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,9 +19,12 @@ from rlshare.trees.early_stopping import Validation
 from rlshare.trees.ensemble import Ensemble
 from rlshare.trees.growing import Growing
 from rlshare.trees.leaf_ids import LeafIds
+from rlshare.trees.linear import LinearPart
+from rlshare.trees.linear_params import LinearParams
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.params import TreeParams
 from rlshare.trees.refitting import Sample
+from rlshare.trees.running import RunningPrediction
 from rlshare.trees.schedules import LearningRate, Rates, as_schedules
 from rlshare.trees.storage import Parts
 
@@ -40,6 +43,7 @@ class Mark(NamedTuple):
     importances: NDArray[np.float64]
     leaves: FloatArray | None  # where they are refitted
     sample: Sample | None
+    linear: LinearPart | None
 
 
 class BoostedTrees(Ensemble):
@@ -50,6 +54,14 @@ class BoostedTrees(Ensemble):
     then the trees in the order they were grown; the number of threads, the instruction set and the
     other rows of the batch never change it.
 
+    With ``linear`` each step also regresses the gradients on the numeric features, by ridge
+    regression with running second moments, and takes the result times its rate from F. Linear
+    policies walk (Rajeswaran et al., arXiv 1703.02660; Mania et al., arXiv 1803.07055), and all
+    steps together are one matrix: :attr:`linear_part`. Trees and regression are fitted to the same
+    gradients: what one of them leaves over would be another gradient only if the curvature of the
+    loss were known. The regression sees all rows, also with ``subsample``, and neither features
+    whose ``feature_weights`` are 0 nor ``colsample``.
+
     Args:
         n_features: columns of X.
         n_outputs: columns of a prediction, D.
@@ -58,6 +70,10 @@ class BoostedTrees(Ensemble):
             :class:`Linear`, :class:`Table` or any callable of t, the boosting steps made so far.
         bias: prediction of the empty ensemble [n_outputs]; zeros by default.
         n_threads: at most so many threads, where they pay; None for as many as there are cores.
+        linear: None, or ``{"rate": .3, "ridge": 1.}``, which are the defaults of ``{}``: the rate
+            of the regression, > 0, and its penalty in rows, > 0. Its step on a column is the rate
+            times ``lr_scale`` times the share of the column's first learning rate that is left, at
+            most 1; so it is 0 where the learning rate is 0.
         device: "cpu".
         feature_names: of the columns of X, for messages and explanations; None for none.
 
@@ -73,6 +89,7 @@ class BoostedTrees(Ensemble):
         learning_rate: LearningRate = 0.1,
         bias: ArrayLike | None = None,
         n_threads: int | None = None,
+        linear: Mapping[str, Any] | None = None,
         device: str = "cpu",
         feature_names: Sequence[str] | None = None,
     ) -> None:
@@ -97,23 +114,43 @@ class BoostedTrees(Ensemble):
         schedules = as_schedules(learning_rate, n_outputs)
         names = checks.feature_names(feature_names, n_features)
         metadata = Metadata(params, schedules, {f: [] for f in categorical}, 0, names)
-        self._set_parts(Parts(forest, metadata, n_threads, None))
+        how = LinearParams.of(linear)
+        checks.linear(how is not None, params)
+        part = None if how is None else LinearPart.none(how, forest)
+        self._set_parts(Parts(forest, metadata, n_threads, None, part))
 
-    def train_on_with(self, params: TreeParams, learning_rate: LearningRate) -> None:
+    def train_on_with(
+        self,
+        params: TreeParams,
+        learning_rate: LearningRate,
+        linear: Mapping[str, Any] | None = None,
+    ) -> None:
         """Go on by other params and rates; the tests of the trees there are stay as they are.
 
         Args:
             params: of the next steps.
             learning_rate: of the next steps, as in the constructor.
+            linear: of the next steps, as in the constructor; with None a linear part that is there
+                stays as it is.
 
         Raises:
             ValueError: for params that contradict the trees: another ``grow_policy`` or
-                ``categorical``, or ``monotonic`` constraints that they were not grown under.
+                ``categorical``, or ``monotonic`` constraints that they were not grown under; or a
+                linear part that may not be.
         """
         self.check_params(params)
         checks.shape(params, self.n_features, self.n_outputs)
+        how = LinearParams.of(linear)
+        checks.linear(how is not None, params)
+        part = self._linear
+        if part is not None:
+            part = replace(part, params=how)
+        elif how is not None:
+            if len(self._targets):
+                raise ValueError("linear must be None where a target follows the trees")
+            part = LinearPart.none(how, self._forest)
         self._rates = Rates(as_schedules(learning_rate, self.n_outputs))
-        self.params = params
+        self.params, self._linear = params, part
 
     def check_params(self, params: TreeParams) -> None:
         """Refuse params under which these trees could not have been grown.
@@ -122,6 +159,7 @@ class BoostedTrees(Ensemble):
             ValueError: see :meth:`train_on_with`.
         """
         checks.compatible(params, self.params, self.n_trees)
+        checks.linear(self._linear is not None, params)
 
     def step(
         self,
@@ -133,7 +171,7 @@ class BoostedTrees(Ensemble):
     ) -> None:
         """Grow one tree, or where the model :attr:`refits` move the leaves of all.
 
-        Where this raises, the model is as it was.
+        A linear part moves too. Where this raises, the model is as it was.
 
         Args:
             X: observations [n, n_features]; or codes from :meth:`bin`, of which a tree is grown;
@@ -156,20 +194,33 @@ class BoostedTrees(Ensemble):
         if self._growing.params is not self.params:
             self._growing = Growing.of(self.params, self.n_features)
         change = self._move_leaves if self.refits else self._grow
-        change(X, index, grads, weights, rates)
+        change(X, index, grads, weights, rates, lr_scale)
         self.n_steps_done += 1
 
     def _grow(
-        self, X: Any, index: Index, grads: FloatArray, weights: FloatArray | None, rates: FloatArray
+        self,
+        X: Any,
+        index: Index,
+        grads: FloatArray,
+        weights: FloatArray | None,
+        rates: FloatArray,
+        lr_scale: float,
     ) -> None:
-        codes = self._codes(X, index)
+        codes, rows = self._codes(X, index)
+        linear = self._next_linear(rows, grads, weights, lr_scale)
         self._growing.grow(
             self._forest, codes, grads, weights, rates, self.n_steps_done, self.n_threads or 0
         )
-        self._structure = object()
+        self._structure, self._linear = object(), linear
 
     def _move_leaves(
-        self, X: Any, index: Index, grads: FloatArray, weights: FloatArray | None, rates: FloatArray
+        self,
+        X: Any,
+        index: Index,
+        grads: FloatArray,
+        weights: FloatArray | None,
+        rates: FloatArray,
+        lr_scale: float,
     ) -> None:
         if isinstance(X, Codes):
             raise ValueError(
@@ -182,8 +233,12 @@ class BoostedTrees(Ensemble):
             raise ValueError("X must have at least one row, got none")
         X.check(self._encoder)
         n_threads = self.n_threads or 0
-        if self._sample is not None or self.n_trees == 0:
-            rows = X.rows if index is None else X.rows[index]
+        is_drawn = self._sample is not None or self.n_trees == 0
+        rows = X.rows
+        if index is not None and (is_drawn or self._linear is not None):
+            rows = X.rows[index]
+        linear = self._next_linear(rows, grads, weights, lr_scale)
+        if is_drawn:
             forest, self._sample = refitting.prepared(
                 self._forest,
                 self.params,
@@ -205,11 +260,28 @@ class BoostedTrees(Ensemble):
             weights = None if weights is None else weights[drawn]
         l2 = self.params.l2_regularization or 0.0
         _core.refit(self._forest, ids, index, grads, weights, rates, l2, n_threads)
-        self._version = object()
+        self._version, self._linear = object(), linear
 
-    def _codes(self, X: Any, index: NDArray[np.int64] | None) -> _core.Codes:
+    def _next_linear(
+        self, rows: FloatArray | None, grads: FloatArray, weights: FloatArray | None, scale: float
+    ) -> LinearPart | None:
+        """Return the linear part after a step on rows [m, n_features], which this one stays."""
+        if self._linear is None:
+            return None
+        if rows is None:
+            raise ValueError(
+                "codes must come from a model with a linear part, which regresses on their rows: "
+                "let model.bin(X) make them"
+            )
+        rates = scale * self._rates.relative(self.n_steps_done)
+        used = self._growing.feature_weights > 0
+        return self._linear.after(rows, grads, weights, rates, used)
+
+    def _codes(self, X: Any, index: Index) -> tuple[_core.Codes, FloatArray | None]:
+        """Return what a tree is grown of, and its rows where they are known."""
         if isinstance(X, Codes):
-            return X.of(self._encoder, index)
+            rows = X.rows if X.rows is None or index is None else X.rows[index]
+            return X.of(self._encoder, index), rows
         if isinstance(X, LeafIds):
             raise ValueError(
                 "a tree is grown from rows or their codes, got leaf_ids: pass model.bin(X) to step"
@@ -218,7 +290,8 @@ class BoostedTrees(Ensemble):
             raise ValueError(
                 "bins='rollout' fits on codes that are made once: pass codes = model.bin(X) to step"
             )
-        return self._bin(self._encoder.encode(X if index is None else X[index], learn=True))
+        encoded = self._encoder.encode(X if index is None else X[index], learn=True)
+        return self._bin(encoded), encoded
 
     def _next_rates(self, lr_scale: float, largest: float) -> FloatArray:
         rates = self._rates.at(self.n_steps_done) * non_negative("lr_scale", lr_scale)
@@ -258,16 +331,13 @@ class BoostedTrees(Ensemble):
                 f"{'no ' if eval_set is None else ''}eval_set and "
                 f"early_stopping_rounds={early_stopping_rounds!r}"
             )
-        F = self.predict(X)
+        F = RunningPrediction(self, X)
         target = checks.targets(y, len(F), self.n_outputs)
         validation = Validation(self, eval_set, early_stopping_rounds)
         known = self.leaf_ids(X) if self.refits else self.bin(X)
         for _ in range(n_trees):
-            self.step(known, F - target)
-            if isinstance(known, LeafIds):
-                F = self.predict_leaves(known)
-            else:
-                self.predict(X, self.n_trees - 1, out=F)
+            now = self.predict_leaves(known) if isinstance(known, LeafIds) else F.now()
+            self.step(known, now - target)
             if validation.over():
                 break
         validation.rewind()
@@ -282,11 +352,17 @@ class BoostedTrees(Ensemble):
         forest = self._forest
         leaves = forest.leaves if self.refits else None
         return Mark(
-            forest, self.n_trees, self.n_steps_done, forest.importances, leaves, self._sample
+            forest,
+            self.n_trees,
+            self.n_steps_done,
+            forest.importances,
+            leaves,
+            self._sample,
+            self._linear,
         )
 
     def rewind(self, mark: Mark) -> None:
-        """Drop the trees grown since a mark and move leaves back, as if no step had been made.
+        """Drop the trees grown since a mark and move all back, as if no step had been made.
 
         Raises:
             ValueError: for a mark that does not know the leaves, from before ``learner="refit"``.
@@ -294,6 +370,7 @@ class BoostedTrees(Ensemble):
         if mark.leaves is None and self.refits:
             raise ValueError("a mark must be of learner='refit', got one of learner='grow'")
         self.n_steps_done, self._sample = mark.n_steps_done, mark.sample
+        self._linear = mark.linear
         self._forest = mark.forest
         self._forest.truncate(mark.n_trees)
         self._forest.importances = mark.importances
@@ -314,7 +391,8 @@ class BoostedTrees(Ensemble):
         backfitting (Friedman and Stuetzle, "Projection Pursuit Regression", 1981) towards that sum
         on X. Away from X the replacement may differ from what it replaces: measure it on other
         observations and refuse it through ``accept``. ``n_steps_done`` does not change, so
-        schedules and random draws go on as if nothing had happened; trees change their numbers.
+        schedules and random draws go on as if nothing had happened; trees change their numbers. A
+        linear part stays as it is.
 
         Args:
             X: observations [n, n_features].

@@ -47,6 +47,15 @@ def compatible(new: TreeParams, own: TreeParams, n_trees: int) -> None:
         )
 
 
+def linear(is_there: bool, params: TreeParams) -> None:
+    """Check that a model may have a linear part, where it has one."""
+    if is_there and params.monotonic:
+        raise ValueError(
+            "linear must be None with monotonic constraints, which a line would not keep, got "
+            f"{len(params.monotonic)} of them"
+        )
+
+
 def feature_names(names: Sequence[str] | None, n_features: int) -> tuple[str, ...] | None:
     """Return names of the features, None for none."""
     if names is None:

@@ -59,9 +59,12 @@ class Encoded:
 class Codes(Encoded):
     """Rows binned by :meth:`BoostedTrees.bin`, to be grown on as often as wanted."""
 
-    def __init__(self, core: _core.Codes, encoder: CategoryEncoder) -> None:
+    def __init__(
+        self, core: _core.Codes, encoder: CategoryEncoder, rows: NDArray[np.float32] | None = None
+    ) -> None:
         super().__init__(encoder, "codes")
         self._core = core
+        self.rows = rows  # [n, n_features], kept for a model with a linear part
 
     def __len__(self) -> int:
         """Return the number of rows."""

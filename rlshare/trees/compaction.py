@@ -34,6 +34,10 @@ class Targets:
         """Let a target know of compactions."""
         self._targets.add(target)
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._targets)
+
     def n_full(self, n_trees: int) -> int:
         """Return how many of the oldest trees have the weight 1 in every target."""
         return min([n_trees, *(target.n_full for target in list(self._targets))])

@@ -5,31 +5,19 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rlshare.checks import integer
 from rlshare.trees import checks
+from rlshare.trees.running import Fitted, RunningPrediction
 
 
-class Fitted(Protocol):
+class Rewound(Fitted, Protocol):
     """What is asked of a model, a :class:`rlshare.trees.BoostedTrees`."""
 
     n_outputs: int
 
     n_steps_done: int
-
-    @property
-    def n_trees(self) -> int:
-        """Trees so far."""
-
-    @property
-    def version(self) -> object:
-        """Another one where other trees than the newest have changed."""
-
-    def predict(
-        self, X: Any, start: int = 0, *, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Return predictions, of trees from ``start`` on, added onto ``out``."""
 
     def mark(self) -> Any:
         """Return where the model is."""
@@ -51,7 +39,7 @@ class Validation:
     """
 
     def __init__(
-        self, model: Fitted, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
+        self, model: Rewound, eval_set: tuple[Any, ArrayLike] | None, rounds: int | None
     ) -> None:
         self._model = model
         self._rounds = 0 if rounds is None else integer("early_stopping_rounds", rounds, 1)
@@ -59,24 +47,19 @@ class Validation:
             return
         if len(eval_set) != 2:
             raise ValueError(f"eval_set must be a pair (X, y), got {len(eval_set)} items")
-        self._X = eval_set[0]
-        self._F, self._version = model.predict(self._X), model.version
+        self._F = RunningPrediction(model, eval_set[0])
         if len(self._F) == 0:
             raise ValueError("eval_set must have at least one row, got none")
         self._target = checks.targets(eval_set[1], len(self._F), model.n_outputs, "eval_set's y")
         self._least, self._best, self._n_best = self._error(), model.mark(), model.n_steps_done
 
     def _error(self) -> float:
-        return float(np.square(self._F - self._target, dtype=np.float64).sum(1).mean() / 2)
+        return float(np.square(self._F.now() - self._target, dtype=np.float64).sum(1).mean() / 2)
 
     def over(self) -> bool:
         """Take the newest tree into account; return whether the error has long been rising."""
         if not self._rounds:
             return False
-        if self._model.version is self._version:
-            self._model.predict(self._X, self._model.n_trees - 1, out=self._F)
-        else:
-            self._F, self._version = self._model.predict(self._X), self._model.version
         error = self._error()
         if error < self._least:
             self._least, self._best = error, self._model.mark()

@@ -15,6 +15,7 @@ from rlshare.trees.codes import Codes
 from rlshare.trees.compaction import Targets
 from rlshare.trees.growing import Growing
 from rlshare.trees.leaf_ids import LeafIds
+from rlshare.trees.linear import LinearPart
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.schedules import Rates, Schedule
 from rlshare.trees.storage import Parts, Stored
@@ -43,6 +44,7 @@ class Ensemble(Stored):
         self._forest = forest
         self._growing = Growing.of(self.params, self.n_features)
         self._sample = parts.sample
+        self._linear = parts.linear
         self._version = self._structure = object()
 
     def _parts(self) -> Parts:
@@ -53,7 +55,7 @@ class Ensemble(Stored):
             self.n_steps_done,
             self.feature_names,
         )
-        return Parts(self._forest, metadata, self.n_threads, self._sample)
+        return Parts(self._forest, metadata, self.n_threads, self._sample, self._linear)
 
     @property
     def n_trees(self) -> int:
@@ -67,8 +69,8 @@ class Ensemble(Stored):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the trees, in bytes."""
-        return self._forest.n_bytes
+        """Memory of the trees, and of the linear part where there is one, in bytes."""
+        return self._forest.n_bytes + (0 if self._linear is None else self._linear.nbytes)
 
     @property
     def bias(self) -> FloatArray:
@@ -89,9 +91,15 @@ class Ensemble(Stored):
     def version(self) -> object:
         """Changes where trees are replaced or their leaves move; not where trees are added.
 
-        Compare by identity: what was summed over the trees of another version is void.
+        Compare by identity: what was summed over the trees of another version is void. A linear
+        part moves in every step and is in no such sum: :meth:`add_linear` comes last.
         """
         return self._version
+
+    @property
+    def linear_part(self) -> LinearPart | None:
+        """What is added to the trees in closed form, as it is now; None without ``linear``."""
+        return self._linear
 
     def predict(
         self,
@@ -103,15 +111,17 @@ class Ensemble(Stored):
     ) -> FloatArray:
         """Return F(X) of trees [start, stop).
 
-        The bias counts as part of the range that begins at 0, so that adjoining ranges add up.
+        The bias and the linear part belong to the range that begins at 0, so that adjoining ranges
+        add up: the bias comes first, then the trees as they were grown, the linear part last.
 
         Args:
             X: observations [n, n_features], an array, masked array or data frame. NaN, None, NaT,
                 pandas.NA and what is masked are missing; -Inf counts as the lowest number.
             start: first tree.
             stop: tree after the last, None for all.
-            out: float32 [n, n_outputs], C-contiguous: the trees, without the bias, are added onto
-                it in place. Going on from ``predict(X, 0, k)`` so is bit-equal to one prediction.
+            out: float32 [n, n_outputs], C-contiguous: the trees, without the bias and the linear
+                part, are added onto it in place. Going on from ``predict(X, 0, k)`` so is bit-equal
+                to one prediction, and with a linear part equal up to rounding.
             tree_weights: factors [stop] of the trees; None, or all 1, is the plain sum.
 
         Returns:
@@ -135,15 +145,38 @@ class Ensemble(Stored):
             checks.output(out, shape)
         weights = None if tree_weights is None else checks.tree_weights(tree_weights, stop)
         self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0, weights)
+        if with_bias and self._linear is not None:
+            self._linear.add(encoded, out, self.n_threads or 0)
+        return out
+
+    def add_linear(self, X: Any, out: FloatArray) -> FloatArray:
+        """Add the linear part of F(X), where there is one, onto sums over trees, and return them.
+
+        The bias, and trees added onto it by :meth:`predict`, so become the bits of a prediction.
+
+        Args:
+            X: observations [n, n_features].
+            out: float32 [n, n_outputs], C-contiguous, added onto in place.
+
+        Raises:
+            ValueError: for a wrong shape.
+        """
+        if self._linear is not None:
+            encoded = self._encoder.encode(X)
+            checks.output(out, (len(encoded), self.n_outputs))
+            self._linear.add(encoded, out, self.n_threads or 0)
         return out
 
     def bin(self, X: Any) -> Codes:
         """Return codes of X [n, n_features] for :meth:`step`; new categories are learnt."""
-        return Codes(self._bin(self._encoder.encode(X, learn=True)), self._encoder)
+        encoded = self._encoder.encode(X, learn=True)
+        rows = None if self._linear is None else encoded.copy()  # the caller may write over his
+        return Codes(self._bin(encoded), self._encoder, rows)
 
     def leaf_ids(self, X: Any) -> LeafIds:
         """Return the leaves of X [n, n_features], for :meth:`step` and :meth:`predict_leaves`."""
-        return LeafIds(self._encoder.encode(X, learn=True), self._encoder)
+        rows = self._encoder.encode(X, learn=True).copy()  # the caller may write over his
+        return LeafIds(rows, self._encoder)
 
     def predict_leaves(self, leaf_ids: LeafIds, rows: ArrayLike | None = None) -> FloatArray:
         """Return F of rows whose leaves are known, the bits of :meth:`predict`.
@@ -159,7 +192,13 @@ class Ensemble(Stored):
             ValueError: for leaf_ids of a model of other categories, and rows that are not there.
         """
         index = None if rows is None else checks.row_indices(rows, len(leaf_ids))
-        return _core.sum_leaves(self._forest, self._find(leaf_ids), index, self.n_threads or 0)
+        n_threads = self.n_threads or 0
+        out = _core.sum_leaves(self._forest, self._find(leaf_ids), index, n_threads)
+        if self._linear is not None:
+            self._linear.add(
+                leaf_ids.rows if index is None else leaf_ids.rows[index], out, n_threads
+            )
+        return out
 
     def _find(self, leaf_ids: LeafIds) -> _core.LeafIds:
         return leaf_ids.of(self._forest, self._structure, self._encoder, self.n_threads or 0)
@@ -178,9 +217,10 @@ class Ensemble(Stored):
     def feature_importances(self, kind: Importance = "gain") -> NDArray[np.float64]:
         """Return what every feature was worth in the trees grown so far [n_features].
 
-        Compacted trees count as they were grown. Of ``learner="refit"`` it is what was known when
-        the trees were last drawn: gains of trees grown on the gradients until then, the numbers
-        of tests, and no cover. The numbers are sums, not shares.
+        A linear part is not among them: see :attr:`linear_part`. Compacted trees count as they were
+        grown. Of ``learner="refit"`` it is what was known when the trees were last drawn: gains of
+        trees grown on the gradients until then, the numbers of tests, and no cover. The numbers are
+        sums, not shares.
 
         Args:
             kind: "gain", the score that splits on the feature gained over not splitting; "cover",

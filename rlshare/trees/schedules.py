@@ -113,6 +113,18 @@ class Rates:
             return self._constant
         return np.array([_rate_at(schedule, t) for schedule in self.schedules])
 
+    def relative(self, t: int) -> NDArray[np.float64]:
+        """Return the rates [n_outputs] of step t as shares of those of step 0, at most 1.
+
+        A rate of 0 is the share 0, also where it began with 0.
+
+        Raises:
+            ValueError: as :meth:`at`.
+        """
+        now, first = self.at(t), self.at(0)
+        out = np.zeros(len(now))
+        return np.divide(now, np.maximum(now, first), where=now > 0, out=out)
+
 
 def as_schedules(learning_rate: LearningRate, n_outputs: int) -> tuple[Schedule, ...]:
     """Return one schedule an output.

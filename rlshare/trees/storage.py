@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from rlshare import _core
 from rlshare.files import write_atomically
+from rlshare.trees import checks
+from rlshare.trees.linear import LinearPart
 from rlshare.trees.model_file import Metadata
 from rlshare.trees.refitting import Sample
 from rlshare.trees.schedules import LearningRate, as_schedules
@@ -22,6 +24,7 @@ class Parts:
     metadata: Metadata
     n_threads: int | None
     sample: Sample | None  # of the rows that a forest which is refitted was drawn from
+    linear: LinearPart | None = None
 
 
 class Stored:
@@ -58,8 +61,10 @@ class Stored:
     def to_bytes(self) -> bytes:
         """Return the model in the file format of :meth:`save`."""
         parts = self._parts()
-        sample = {} if parts.sample is None else parts.sample.to_sections()
-        return parts.forest.to_bytes(parts.metadata.to_sections() | sample)
+        sections = parts.metadata.to_sections()
+        for part in (parts.sample, parts.linear):
+            sections |= {} if part is None else part.to_sections()
+        return parts.forest.to_bytes(sections)
 
     @classmethod
     def from_bytes(
@@ -70,12 +75,14 @@ class Stored:
             forest, sections = _core.Forest.from_bytes(data)
             metadata = Metadata.from_sections(sections, forest)
             sample = Sample.from_sections(sections, forest.n_features)
+            linear = LinearPart.from_sections(sections, forest)
+            checks.linear(linear is not None, metadata.params)
         except ValueError as error:
             raise ValueError(f"not a valid rlshare model file: {error}") from error
         if learning_rate is not None:
             schedules = as_schedules(learning_rate, forest.n_outputs)
             metadata = replace(metadata, schedules=schedules)
-        return cls._of(Parts(forest, metadata, n_threads, sample))
+        return cls._of(Parts(forest, metadata, n_threads, sample, linear))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file, whole or not at all.

@@ -30,6 +30,7 @@ class TargetTrees:
     def __init__(self, model: BoostedTrees, weights: ArrayLike | None = None) -> None:
         if model.params.learner == "refit":
             raise ValueError("learner must be 'grow' where a target follows, got 'refit'")
+        refuse_linear(model)
         given = np.ones(model.n_trees) if weights is None else np.asarray(weights)
         if given.ndim != 1 or len(given) > model.n_trees:
             raise ValueError(
@@ -69,6 +70,15 @@ class TargetTrees:
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
         self._weights = np.concatenate([np.ones(n_kept), self._weights[n_oldest:]])
+
+
+def refuse_linear(model: BoostedTrees) -> None:
+    """Refuse a model with a linear part, which no weighted sum of trees can follow."""
+    if model.linear_part is not None:
+        raise ValueError(
+            "linear must be None where a target follows, as of DQN, SAC and TD3: it is a weighted "
+            "sum of trees"
+        )
 
 
 def settled(weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -54,17 +54,19 @@ OBSERVATIONS = np.random.default_rng(0).integers(-2, 3, (20, N_FEATURES)).astype
 
 
 def originals() -> list[bytes]:
-    """Files of every kind: both growths, categories, schedules, an empty forest, both versions."""
+    """Files of every kind: both growths, categories, schedules, an empty forest, linear parts."""
     rng = np.random.default_rng(1)
     files = []
-    for settings in (
-        {},
-        {"grow_policy": "greedy"},
-        {"grow_policy": "greedy", "max_depth": 2, "categorical": [1]},
-        {"categorical": [0, 2], "max_depth": 3},
-        {"subsample": 0.5, "colsample": 0.5, "random_state": 7, "max_depth": 1},
-        {"max_depth": 0},
-    ):
+    kinds: list[tuple[dict[str, Any], Any]] = [
+        ({}, None),
+        ({"grow_policy": "greedy"}, None),
+        ({"grow_policy": "greedy", "max_depth": 2, "categorical": [1]}, {"rate": 0.1}),
+        ({"categorical": [0, 2], "max_depth": 3}, None),
+        ({"subsample": 0.5, "colsample": 0.5, "random_state": 7, "max_depth": 1}, None),
+        ({"max_depth": 0}, None),
+        ({"max_depth": 0}, {"ridge": 2}),
+    ]
+    for settings, linear in kinds:
         rates: Any = [Linear(0.5, 0.1, 10), Table([0.3, 0.2])]
         names = ["a", "b", "c"] if "max_depth" in settings else None
         model = BoostedTrees(
@@ -73,13 +75,15 @@ def originals() -> list[bytes]:
             params=TreeParams(**settings),
             learning_rate=rates,
             bias=[1.0, -2.0],
+            linear=linear,
             feature_names=names,
         )
         files.append(model.to_bytes())
         for _ in range(4):
             model.step(OBSERVATIONS, rng.normal(size=(20, 2)).astype(np.float32))
         files.append(model.to_bytes())
-        files.append(version_2(model.to_bytes()))
+        if linear is None:
+            files.append(version_2(model.to_bytes()))
         files.append(join([Section("unknown", OPTIONAL, b"xyz"), *split(model.to_bytes())]))
     return files
 

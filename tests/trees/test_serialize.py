@@ -234,8 +234,8 @@ class TestSections:
             assert BoostedTrees.from_bytes(join(sections)).to_bytes() == file
 
     def test_an_unknown_required_one_is_named(self) -> None:
-        sections = [*split(grown(3).to_bytes()), Section("linear", REQUIRED, b"")]
-        with pytest.raises(ValueError, match=INVALID + "it needs the section linear"):
+        sections = [*split(grown(3).to_bytes()), Section("from_the_future", REQUIRED, b"")]
+        with pytest.raises(ValueError, match=INVALID + "it needs the section from_the_future"):
             BoostedTrees.from_bytes(join(sections))
 
     @pytest.mark.parametrize("name", ["forest", "metadata"])

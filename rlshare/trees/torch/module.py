@@ -95,6 +95,7 @@ class TreeEnsemble(nn.Module):
         if self._cache.version is not self.trees.version:
             self._cache = self._cache.renewed(self.trees, self._predict)
         theta, x = self._cache.margins(rows, self.trees.n_trees, self._predict)
+        theta = self.trees.add_linear(x, theta)
         if self._cache.codes is None:
             return self._record(theta, x, None)
         return self._record(theta, self._cache.codes, rows)
@@ -158,13 +159,17 @@ class TreeEnsemble(nn.Module):
                 raise ValueError(
                     f"the saved trees must have (n_features, n_outputs) = {ours}, got {theirs}"
                 )
-            trees.check_params(self.trees.params)
+            self._check(trees)
         except ValueError as error:
             raise RuntimeError(str(error)) from error
         self.trees = trees
         self.clear_tape()
         self._cache = None
         self.trees_changed()
+
+    def _check(self, trees: BoostedTrees) -> None:
+        """Refuse trees that cannot be trained on here; a ValueError says why."""
+        trees.check_params(self.trees.params)
 
     def __prepare_scriptable__(self) -> None:
         """Refuse ``torch.jit.script``.

@@ -11,12 +11,14 @@ from rlshare.trees import BoostedTrees, Codes
 from rlshare.trees.torch.tape import Features, Rows
 
 Margins = NDArray[np.float32]
-# F(x) of trees [start, stop), or these trees added onto ``out``, as ``BoostedTrees.predict``
-Predict = Callable[[Features, int, int, Margins | None], Margins]
+# Adds trees [start, stop) onto ``out``, as ``BoostedTrees.predict``
+AddTrees = Callable[[Features, int, int, Margins], Margins]
 
 
 class RowCache:
-    """F of the rows of one rollout, summed over the trees there were.
+    """F of the rows of one rollout, summed over the bias and the trees there were.
+
+    A linear part changes everywhere in every step, and is added where F is asked for.
 
     Codes are made here, once, if the ensemble's bins are those of the rollout.
 
@@ -24,7 +26,7 @@ class RowCache:
         rollout: whose rows they are, compared by identity.
         x: the rows [n, n_features].
         trees: the ensemble.
-        predict: its prediction.
+        add_trees: its prediction.
         old: the cache before: a row that equals the earlier one in its place keeps its sum. In a
             replay buffer only what was collected since is new.
     """
@@ -34,7 +36,7 @@ class RowCache:
         rollout: object,
         x: Features,
         trees: BoostedTrees,
-        predict: Predict,
+        add_trees: AddTrees,
         old: RowCache | None,
     ) -> None:
         self.rollout = rollout
@@ -48,27 +50,28 @@ class RowCache:
             known = _equal_rows(old._x, x)
             self._n_trees = old._n_trees
             self._margins[known] = old._margins[known[: len(old._x)].nonzero()]
-        self._margins[~known] = predict(x[~known], 0, self._n_trees, None)
+        new = np.tile(trees.bias, (len(x) - int(known.sum()), 1))
+        self._margins[~known] = add_trees(x[~known], 0, self._n_trees, new)
         self._n_asked = len(x)  # rows asked for since the margins were brought up to date
 
-    def renewed(self, trees: BoostedTrees, predict: Predict) -> RowCache:
+    def renewed(self, trees: BoostedTrees, add_trees: AddTrees) -> RowCache:
         """Return the cache of the same rows for trees that were replaced."""
-        return RowCache(self.rollout, self._x, trees, predict, None)
+        return RowCache(self.rollout, self._x, trees, add_trees, None)
 
-    def margins(self, rows: Rows, n_trees: int, predict: Predict) -> tuple[Margins, Features]:
-        """Return F of the first ``n_trees`` trees [m, D] for ``rows`` [m], and these rows.
+    def margins(self, rows: Rows, n_trees: int, add_trees: AddTrees) -> tuple[Margins, Features]:
+        """Return the sums of the first ``n_trees`` trees [m, D] for ``rows`` [m], and these rows.
 
         New trees are added to these rows alone, and to all rows once as many rows were asked for
         as there are, that is once an epoch: two calls at most, whatever the order of the rows.
         """
         if self._n_asked >= len(self._x):
             if self._n_trees < n_trees:
-                predict(self._x, self._n_trees, n_trees, self._margins)
+                add_trees(self._x, self._n_trees, n_trees, self._margins)
             self._n_trees, self._n_asked = n_trees, 0
         self._n_asked += len(rows)
         margins, x = self._margins[rows], self._x[rows]
         if self._n_trees < n_trees:
-            predict(x, self._n_trees, n_trees, margins)
+            add_trees(x, self._n_trees, n_trees, margins)
         return margins, x
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlshare.trees import BoostedTrees
-from rlshare.trees.target import n_full, settled, weighted_sum
+from rlshare.trees.target import n_full, refuse_linear, settled, weighted_sum
 from rlshare.trees.torch.module import TreeEnsemble, refuse_export
 from rlshare.trees.torch.tape import Features, GradClip
 
@@ -45,6 +45,7 @@ class FollowedEnsemble(TreeEnsemble):
                 "learner must be 'grow' with DQN, SAC and TD3, whose targets are weighted sums of "
                 "trees that stay as they are, got 'refit'"
             )
+        refuse_linear(trees)
         super().__init__(trees, grad_clips)
         self.weights = _weights(torch.ones(trees.n_trees))
         # As no submodule: its weights are parameters of the target network alone.
@@ -58,6 +59,10 @@ class FollowedEnsemble(TreeEnsemble):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.trees.follow(self.target)  # copies of trees come without targets
+
+    def _check(self, trees: BoostedTrees) -> None:
+        super()._check(trees)
+        refuse_linear(trees)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Replace the ensemble by a serialised one, which the target then equals.
