@@ -71,9 +71,9 @@ class BoostedTrees(Ensemble):
         bias: prediction of the empty ensemble [n_outputs]; zeros by default.
         n_threads: at most so many threads, where they pay; None for as many as there are cores.
         linear: None, or ``{"rate": .3, "ridge": 1.}``, which are the defaults of ``{}``: the rate
-            of the regression, > 0, and its penalty in rows, > 0. Its step on a column is the rate
-            times ``lr_scale`` times the share of the column's first learning rate that is left, at
-            most 1; so it is 0 where the learning rate is 0.
+            of the regression, > 0, a number or one an output, and its penalty in rows, > 0. Its
+            step on a column is the rate times ``lr_scale`` times the share of the column's first
+            learning rate that is left, at most 1; so it is 0 where the learning rate is 0.
         device: "cpu".
         feature_names: of the columns of X, for messages and explanations; None for none.
 
@@ -143,6 +143,8 @@ class BoostedTrees(Ensemble):
         how = LinearParams.of(linear)
         checks.linear(how is not None, params)
         part = self._linear
+        if how is not None:
+            how.check_outputs(self.n_outputs)
         if part is not None:
             part = replace(part, params=how)
         elif how is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -56,6 +55,7 @@ class LinearPart:
         Raises:
             ValueError: where no feature is numeric.
         """
+        params.check_outputs(forest.n_outputs)
         numeric = np.flatnonzero(np.array(forest.categorical) == 0)
         if len(numeric) == 0:
             raise ValueError("linear must be None where no feature is numeric")
@@ -159,7 +159,7 @@ class LinearPart:
         total = of_output.sum(0)
         weighted = of_output / np.where(total > 0, total, 1.0)
         B = statistics.solve(z1.T @ (weighted * G), self.params.ridge / of_row.sum())
-        B *= _line_search(z1 @ B, G, weighted) * self.params.rate * rates
+        B *= _line_search(z1 @ B, G, weighted) * np.array(self.params.rate) * rates
         slope = np.zeros((len(self.numeric), B.shape[1]))
         deviation = statistics.deviation[:, None]
         np.divide(B[:-1], deviation, where=deviation > 0, out=slope)
@@ -188,7 +188,7 @@ class LinearPart:
 
     def to_sections(self) -> dict[str, bytes]:
         """Return the linear part as a section of a model file."""
-        params = None if self.params is None else dataclasses.asdict(self.params)
+        params = None if self.params is None else self.params.plain
         head = json.dumps({"params": params, "n_steps": self.statistics.n_steps}).encode()
         return {_NAME: b"\n".join([head, b"".join(array.tobytes() for array in self._arrays())])}
 
@@ -206,6 +206,8 @@ class LinearPart:
         try:
             plain = json.loads(head)
             params, n_steps = LinearParams.of(plain["params"]), plain["n_steps"]
+            if params is not None:
+                params.check_outputs(forest.n_outputs)
             numbers = np.frombuffer(data, np.float64)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"its linear part is damaged: {error!r}") from error

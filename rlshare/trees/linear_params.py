@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
+
+import numpy as np
 
 from rlshare.checks import positive
 from rlshare.messages import nearest
@@ -16,22 +18,45 @@ class LinearParams:
     """How a linear part moves.
 
     Args:
-        rate: of the regression that each step adds, > 0; of a column whose learning rate has
-            fallen to a share of its first, that share of it.
+        rate: of the regression that each step adds, > 0, or a sequence of one an output; of a
+            column whose learning rate has fallen to a share of its first, that share of it.
         ridge: penalty of the regression, in rows, > 0.
 
     Raises:
         ValueError: where a value breaks its rule; the message states both.
     """
 
-    rate: float = 0.3
+    rate: float | Sequence[float] = 0.3
     ridge: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for one in dataclasses.fields(self):
-            value = positive(f"{one.name} of linear", getattr(self, one.name))
-            object.__setattr__(self, one.name, value)  # frozen for everybody else
+        self._set("ridge", positive("ridge of linear", self.ridge))
+        if isinstance(self.rate, Sequence | np.ndarray) and np.ndim(self.rate) == 1:
+            rates = tuple(positive("rate of linear", rate) for rate in self.rate)
+            self._set("rate", rates)
+        else:
+            self._set("rate", positive("rate of linear", self.rate))
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # frozen for everybody else
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The params as a mapping of plain data."""
+        rate = list(self.rate) if isinstance(self.rate, Sequence) else self.rate
+        return {"rate": rate, "ridge": self.ridge}
+
+    def check_outputs(self, n: int) -> None:
+        """Refuse rates of another number than ``n`` outputs.
+
+        Raises:
+            ValueError: where they are.
+        """
+        if isinstance(self.rate, Sequence) and len(self.rate) != n:
+            raise ValueError(
+                f"rate of linear must be a number or one for each output, {n}, got {self.rate}"
+            )
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> Self | None:

@@ -380,6 +380,15 @@ def test_a_step_that_fails_changes_nothing() -> None:
     assert tiny.to_bytes() == tiny_before
 
 
+def test_outputs_may_have_rates_of_their_own() -> None:
+    one, two = linear(how={"rate": 0.2}), linear(how={"rate": np.array([0.2, 0.4])})
+    two = BoostedTrees.from_bytes(two.to_bytes())
+    for model in (one, two):
+        model.step(*batch())
+    ratio = part_of(two).coefficients / part_of(one).coefficients
+    np.testing.assert_allclose(ratio, np.tile([1.0, 2.0], (3, 1)), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("rate", "shares"),
     [
@@ -532,6 +541,10 @@ MONOTONIC = TreeParams(monotonic=[(0, 0, 1)])
     [
         (lambda: linear(how={"rate": 0}), "rate of linear must be finite and > 0, got 0"),
         (lambda: linear(how={"rate": np.inf}), "rate of linear must be finite and > 0, got inf"),
+        (lambda: linear(how={"rate": [0.1]}), "must be a number or one for each output, 2, got"),
+        (lambda: linear(how={"rate": [0.1, 0]}), "rate of linear must be finite and > 0, got 0"),
+        (lambda: empty().train_on_with(TreeParams(), 0.1, {"rate": [1, 2, 3]}), "each output, 2"),
+        (lambda: linear().train_on_with(TreeParams(), 0.1, {"rate": [1, 2, 3]}), "each output, 2"),
         (lambda: linear(how={"ridge": -1}), "ridge of linear must be finite and > 0, got -1"),
         (lambda: linear(how={"ridge": "1"}), "ridge of linear must be finite and > 0, got '1'"),
         (lambda: linear(how={"rte": 1}), "linear has no key 'rte', did you mean 'rate'"),
@@ -588,6 +601,7 @@ class TestFile:
             ("n_steps", True),
             ("params", {"rate": -1}),
             ("params", {"speed": 1}),
+            ("params", {"rate": [0.1, 0.1, 0.1]}),
             ("params", 3),
         ],
     )

@@ -107,12 +107,19 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
 
     def _build_trees(self) -> None:
         options = self.options
+        ridge, of_policy, of_value = options.line()
         policy = Head(
             n_policy_columns(self.action_space),
             learning_rate("policy_lr", options.policy_lr),
             options.max_policy_grad_norm,
+            line_rate=of_policy,
         )
-        value = Head(1, learning_rate("value_lr", options.value_lr), options.max_value_grad_norm)
+        value = Head(
+            1,
+            learning_rate("value_lr", options.value_lr),
+            options.max_value_grad_norm,
+            line_rate=of_value,
+        )
         params = options.params(self.features_extractor.categorical)
         for feature, output, _ in params.monotonic or ():
             if output > policy.n_columns:
@@ -122,11 +129,12 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
                 )
         self.trees = nn.ModuleDict()
         if options.shared:
-            self.trees["shared"] = build_ensemble([policy, value], self.features_dim, params)
+            heads = [policy, value]
+            self.trees["shared"] = build_ensemble(heads, self.features_dim, params, ridge=ridge)
         else:
             for name, first, head in (("policy", 0, policy), ("value", policy.n_columns, value)):
                 own = params_of_columns(params, first, head.n_columns)
-                self.trees[name] = build_ensemble([head], self.features_dim, own)
+                self.trees[name] = build_ensemble([head], self.features_dim, own, ridge=ridge)
         self.action_net = Columns(0, policy.n_columns)
         self.value_net = Columns(-1, None)  # type: ignore[assignment]
 
@@ -144,13 +152,14 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
 
     @property
     def natural_gradient(self) -> bool:
-        """Whether gradients of means are times their variances, those of leaves that move.
+        """Whether gradients of means are times their variances, with leaves that move or a line.
 
         They are then in the unit of actions (Amari, "Natural Gradient Works Efficiently in
         Learning", 1998), and one ``policy_lr`` serves while the deviations fall.
         """
         is_gaussian = isinstance(self.action_space, spaces.Box)
-        return is_gaussian and self.options.tree.get("learner") == "refit"
+        moves = self.options.tree.get("learner") == "refit" or self.options.linear is not None
+        return is_gaussian and moves
 
     @property
     def tree_modules(self) -> list[TreeEnsemble]:

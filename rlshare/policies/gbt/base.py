@@ -72,14 +72,14 @@ class TreePolicy(SavedPolicy):
         Raises:
             RuntimeError: for trees or networks of another structure.
         """
-        own = [(trees.params, trees.schedules) for trees in self.ensembles]
+        own = [(trees.params, trees.schedules, _line(trees)) for trees in self.ensembles]
         if strict:
             self._check_structure(state_dict)
         found = super().load_state_dict(state_dict, strict, assign)
-        for trees, (params, schedules) in zip(self.ensembles, own, strict=True):
+        for trees, (params, schedules, line) in zip(self.ensembles, own, strict=True):
             if self.options.tree.get("random_state") is None:  # one that was drawn goes on
                 params = replace(params, random_state=trees.params.random_state)
-            trees.train_on_with(params, schedules)
+            trees.train_on_with(params, schedules, line)
         return found
 
     def _check_structure(self, state_dict: Mapping[str, Any]) -> None:
@@ -125,6 +125,12 @@ class TreePolicy(SavedPolicy):
             "lr_schedule": policy._dummy_schedule,  # enough to act; the optimizer refuses to train
             **self._options,
         }
+
+
+def _line(trees: BoostedTrees) -> dict[str, Any] | None:
+    """How the linear part of an ensemble moves, None where there is none, or it stays."""
+    part = trees.linear_part
+    return None if part is None or part.params is None else part.params.plain
 
 
 def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, str]:

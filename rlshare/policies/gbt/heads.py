@@ -18,12 +18,13 @@ Ensemble = TypeVar("Ensemble", bound=TreeEnsemble)
 
 @dataclass(frozen=True)
 class Head:
-    """A block of ``n_columns`` outputs with its learning rate, gradient clip and initial value."""
+    """A block of ``n_columns`` outputs with its rates, gradient clip and initial value."""
 
     n_columns: int
     rate: float | Linear | Table
     max_grad_norm: float | None
     initial: float = 0.0
+    line_rate: float | None = None  # without a line
 
 
 class Columns(nn.Module):
@@ -62,15 +63,23 @@ def build_ensemble(
     n_features: int,
     params: TreeParams,
     kind: type[Ensemble] = TreeEnsemble,  # type: ignore[assignment]
+    ridge: float | None = None,
 ) -> Ensemble:
-    """Return an empty ensemble whose columns are those of the heads, in their order."""
+    """Return an empty ensemble whose columns are those of the heads, in their order.
+
+    A ``ridge`` gives it a linear part, of which every head has a ``line_rate``.
+    """
     rates: list[float | Linear | Table] = []
     bias: list[float] = []
     clips = []
+    lines: list[float | None] = []
     for head in heads:
         start = len(rates)
         rates += [head.rate] * head.n_columns
         bias += [head.initial] * head.n_columns
+        lines += [head.line_rate] * head.n_columns
         if head.max_grad_norm is not None:
             clips.append(GradClip(start, len(rates), head.max_grad_norm))
-    return kind(BoostedTrees(n_features, len(rates), params, rates, bias), clips)
+    linear = None if ridge is None else {"rate": lines, "ridge": ridge}
+    trees = BoostedTrees(n_features, len(rates), params, rates, bias, linear=linear)
+    return kind(trees, clips)

@@ -17,6 +17,7 @@ from rlshare.messages import nearest
 from rlshare.policies.gbt.budget import TreeBudget
 from rlshare.policies.options import check_optimizer, plain_arch, refuse_unknown
 from rlshare.trees import Linear, Table, TreeParams
+from rlshare.trees.linear_params import LinearParams
 
 Rate = float | Mapping[str, float] | Sequence[float]
 Form = Literal["linear", "tanh", "quadratic"]
@@ -43,6 +44,7 @@ _REASONS = {
     "trees, and those of SAC and TD3 never do",
     "normalize_images": "thresholds need no scaled observations",
     "n_critics": "it has one value function",
+    "linear": "targets of DQN, SAC and TD3 are weighted sums of trees, which a line is not",
     "log_std_init": "its actions have no standard deviation",
 }
 
@@ -138,9 +140,14 @@ class TreeActorCriticOptions(TreeOptions):
             unless that changes the policy or the value too much.
         optimizer_class: of ``log_std`` (A2C passes RMSprop).
         optimizer_kwargs: its arguments, without the learning rate.
-        policy_lr: rate of the policy's columns, like ``value_lr``. With ``learner="refit"`` the
-            gradient of means is the natural one, times their variance, and the rate in the unit of
-            actions.
+        policy_lr: rate of the policy's columns, like ``value_lr``. With ``learner="refit"``, or
+            ``linear``, the gradient of means is the natural one, times their variance, and the rate
+            in the unit of actions.
+        linear: None, or ``{"rate": .3, "ridge": 1.}``: a line beside the trees of every ensemble,
+            in all its columns, see :class:`rlshare.trees.BoostedTrees`. ``rate`` is a number, or
+            that of the policy and that of the value, ``[3., .3]``: logits want 1 to 10, means and
+            values .1 to 1. They slow down as ``policy_lr`` and ``value_lr`` do. Not together with
+            ``monotonic``.
         shared: one ensemble with columns policy | value, or one for each.
         log_std_init: initial log standard deviation of Box actions, a torch parameter.
         log_std_lr: rate of its optimizer, like ``value_lr``.
@@ -151,6 +158,7 @@ class TreeActorCriticOptions(TreeOptions):
 
     value_lr: Rate = 0.005
     policy_lr: Rate = 0.05
+    linear: Mapping[str, Any] | None = None
     shared: bool = True
     log_std_init: float = -2.0
     log_std_lr: Rate = 1e-3
@@ -160,6 +168,7 @@ class TreeActorCriticOptions(TreeOptions):
     def _check_family(self) -> None:
         self._set("log_std_init", finite("log_std_init", self.log_std_init))
         self._set("shared", switch("shared", self.shared))
+        self._check_linear()
         budget = TreeBudget(
             16 if self.tree_budget is None else self.tree_budget, self.compaction_max_kl
         )
@@ -177,6 +186,30 @@ class TreeActorCriticOptions(TreeOptions):
                 f"not keep, got {self.tree_budget}"
             )
         self._set("tree_budget", budget.max_trees)
+
+    def line(self) -> tuple[float | None, float | None, float | None]:
+        """Return the ridge of the linear part and its rates of policy and value, None without."""
+        if self.linear is None:
+            return None, None, None
+        rate = self.linear["rate"]
+        of_policy, of_value = rate if isinstance(rate, list) else (rate, rate)
+        return self.linear["ridge"], of_policy, of_value
+
+    def _check_linear(self) -> None:
+        line = LinearParams.of(self.linear)
+        if line is None:
+            return
+        if isinstance(line.rate, Sequence) and len(line.rate) != 2:
+            raise ValueError(
+                "rate of linear must be a number, or that of the policy and that of the value, got "
+                f"{list(line.rate)}"
+            )
+        self._set("linear", line.plain)
+        if self.tree.get("monotonic"):
+            raise ValueError(
+                "linear must be None with monotonic constraints, which a line would not keep, got "
+                f"{self.linear}"
+            )
 
 
 @dataclass(frozen=True)
