@@ -1,6 +1,7 @@
 // The linear part: unwrap, call, wrap.
 #include "../trees/linear.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "arrays.h"
@@ -15,9 +16,15 @@ using Doubles = Array<double>;
 // Products that take no longer than to let go of the interpreter's lock.
 constexpr std::size_t kSmall = 10000;
 
-std::vector<double> numbers(const Doubles& values, std::size_t n) {
-  require(static_cast<std::size_t>(values.size()) == n, "the parts of a linear part do not fit");
-  return {values.data(), values.data() + n};
+// Rows of n values each, filled up with zeros to a width.
+std::vector<double> rows_of(const Doubles& values, std::size_t n_rows, std::size_t n,
+                            std::size_t width) {
+  require(static_cast<std::size_t>(values.size()) == n_rows * n,
+          "the parts of a linear part do not fit");
+  std::vector<double> out(n_rows * width);
+  for (std::size_t i = 0; i < n_rows; ++i)
+    std::copy_n(values.data() + i * n, n, out.data() + i * width);
+  return out;
 }
 
 LinearPart make(std::size_t n_features, const Doubles& intercept,
@@ -27,14 +34,13 @@ LinearPart make(std::size_t n_features, const Doubles& intercept,
     require(f >= 0 && static_cast<std::size_t>(f) < n_features,
             "features must be in [0, n_features)");
   const std::size_t D = static_cast<std::size_t>(intercept.size()), k = features.size();
-  return {n_features,
-          D,
-          numbers(intercept, D),
-          std::move(features),
-          numbers(coefficients, k * D),
-          numbers(offsets, k * D),
-          numbers(low, k),
-          numbers(high, k)};
+  LinearPart part = {n_features, D, {}, std::move(features), {}, {}, {}, {}};
+  part.intercept = rows_of(intercept, 1, D, part.width());
+  part.coefficients = rows_of(coefficients, k, D, part.width());
+  part.offsets = rows_of(offsets, k, D, part.width());
+  part.low = rows_of(low, k, 1, 1);
+  part.high = rows_of(high, k, 1, 1);
+  return part;
 }
 
 void py_add(const LinearPart& part, const FloatArray& X, FloatArray& out, std::size_t n_threads) {

@@ -5,15 +5,19 @@
 #include <cstdint>
 #include <vector>
 
+#include "../common/round_up.h"
+
 namespace rlshare {
 
 struct LinearPart {
   std::size_t n_features, n_outputs;
-  std::vector<double> intercept;       // [n_outputs]
+  std::vector<double> intercept;       // [width]
   std::vector<std::int64_t> features;  // [k], those that take part, ascending
-  std::vector<double> coefficients;    // [k, n_outputs], in the unit of the feature
-  std::vector<double> offsets;         // [k, n_outputs], what goes with a value that is there
+  std::vector<double> coefficients;    // [k, width], in the unit of the feature
+  std::vector<double> offsets;         // [k, width], what goes with a value that is there
   std::vector<double> low, high;       // [k], finite: values beyond count as these
+
+  std::size_t width() const { return round_up(n_outputs, 2); }
 };
 
 // Adds to out [n_rows, n_outputs], rounded to float32 once,

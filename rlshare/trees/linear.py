@@ -138,9 +138,13 @@ class LinearPart:
         kept = of_row > 0
         if not kept.any():
             return self
-        x, G = X[kept][:, self.numeric].astype(np.float64), grads[kept].astype(np.float64)
+        if not kept.all():
+            X, grads, of_output, of_row = X[kept], grads[kept], of_output[kept], of_row[kept]
+        if len(self.numeric) < X.shape[1]:
+            X = X[:, self.numeric]
+        x, G = X.astype(np.float64), grads.astype(np.float64)
         with np.errstate(all="ignore"):  # what overflows is refused below
-            return self._moved(x, G, of_output[kept], of_row[kept], rates, used)
+            return self._moved(x, G, of_output, of_row, rates, used)
 
     def _moved(
         self,
@@ -154,7 +158,8 @@ class LinearPart:
         assert self.params is not None  # as `after` has seen
         statistics = self.statistics.after(x, of_row)
         z1 = statistics.standardised(x)
-        z1[:, :-1] *= used[self.numeric]
+        if not used.all():
+            z1[:, :-1] *= used[self.numeric]
         statistics = statistics.with_moments(z1, of_row)
         total = of_output.sum(0)
         weighted = of_output / np.where(total > 0, total, 1.0)

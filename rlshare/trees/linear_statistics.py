@@ -60,39 +60,50 @@ class Statistics:
     def after(self, x: Doubles, weight: Doubles) -> Self:
         """Return the statistics of each feature after rows x [n, p] of weights > 0 [n]."""
         there = np.isfinite(x)
-        values = np.where(there, x, np.nan)
-        total = weight @ there
-        some = np.where(total > 0, total, 1.0)
-        mean = weight @ np.where(there, x, 0) / some
-        square = weight @ np.square(np.where(there, x - mean, 0))
+        if there.all():
+            lowest, highest, values = x.min(0), x.max(0), x
+            total = np.full(x.shape[1], weight.sum())
+        else:
+            values = np.where(there, x, np.nan)
+            lowest, highest = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+            values, total = np.where(there, x, 0), weight @ there
+        mean = weight @ values / np.where(total > 0, total, 1.0)
+        distance = values - mean
+        distance[~there] = 0
+        square = weight @ np.square(distance, out=distance)
         share = total / np.where(total > 0, self.weight + total, 1.0)
-        distance = mean - self.mean
+        shift = mean - self.mean
         return replace(
             self,
-            low=np.fmin(self.low, np.fmin.reduce(values, axis=0)),
-            high=np.fmax(self.high, np.fmax.reduce(values, axis=0)),
+            low=np.fmin(self.low, lowest),
+            high=np.fmax(self.high, highest),
             weight=self.weight + total,
-            mean=self.mean + share * distance,
-            square=self.square + square + share * self.weight * np.square(distance),
+            mean=self.mean + share * shift,
+            square=self.square + square + share * self.weight * np.square(shift),
         )
 
     def standardised(self, x: Doubles) -> Doubles:
         """Return z1 [n, p + 1] of rows x [n, p]: 0 is missing, or of a feature that never varied.
 
-        Values beyond those seen so far, infinities among them, count as the outermost.
+        Infinities count as the outermost values seen so far, in which the rows are.
         """
+        finite = np.isfinite(x).all()
+        if not finite:
+            x = np.clip(x, self.low, self.high)  # NaN stays, also where no value was seen
         deviation = self.deviation
-        known = ~np.isnan(x) & (deviation > 0)
         z1 = np.ones((len(x), x.shape[1] + 1))
-        distance = np.clip(x, self.low, self.high) - self.mean
-        z1[:, :-1] = np.divide(distance, deviation, where=known, out=np.zeros_like(x))
+        z = z1[:, :-1]
+        np.subtract(x, self.mean, out=z)
+        z *= np.divide(1, deviation, where=deviation > 0, out=np.zeros(len(deviation)))
+        if not finite:
+            z[np.isnan(z)] = 0
         return z1
 
     def with_moments(self, z1: Doubles, weight: Doubles) -> Self:
         """Return the second moments after rows z1 [n, p + 1] of weights [n]."""
         share = max(_SHARE, 1 / (self.n_steps + 1))
-        weighted = z1 * (weight / weight.sum())[:, None]
-        new = (weighted * z1).sum(0) if self.moments.ndim == 1 else weighted.T @ z1
+        weighted = z1 * np.sqrt(weight / weight.sum())[:, None]
+        new = np.square(weighted).sum(0) if self.moments.ndim == 1 else weighted.T @ weighted
         moments = self.moments + share * (new - self.moments)
         return replace(self, moments=moments, n_steps=self.n_steps + 1)
 
