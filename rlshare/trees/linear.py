@@ -48,6 +48,11 @@ class LinearPart:
     numeric: NDArray[np.int64]
     statistics: Statistics
 
+    def __post_init__(self) -> None:
+        """Let nobody write to what predictions and copies share."""
+        for array in self._arrays():
+            array.flags.writeable = False
+
     @classmethod
     def none(cls, params: LinearParams, forest: _core.Forest) -> Self:
         """Return the linear part before the first step, 0 everywhere.

@@ -69,6 +69,7 @@ def agent(policy: str, env: Any, policy_kwargs: dict[str, Any], **kwargs: Any) -
     [
         ("GBTPolicy", TREES, "box", "discrete"),
         ("GBTPolicy", TREES | {"shared": False}, "dict", "multidiscrete"),
+        ("GBTPolicy", TREES | {"linear": {"rate": [3.0, 0.3]}}, "box", "discrete"),
         ("MoEPolicy", EXPERTS, "box", "multidiscrete"),
         ("MoEPolicy", EXPERTS | {"shared": False}, "dict", "discrete"),
     ],

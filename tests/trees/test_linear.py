@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from itertools import pairwise, product
 from typing import Any
 
@@ -531,6 +533,23 @@ class TestGoingOn:
         np.testing.assert_array_equal(model.predict(X), before)
         extend(model, 1)
         assert part_of(model).coefficients.all()
+
+
+def test_nobody_writes_to_it() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        part_of(trained()).coefficients[0] = 1
+
+
+def test_trees_alone_do_without_scipy() -> None:
+    code = """
+import sys
+import numpy as np
+from rlshare.trees import BoostedTrees
+BoostedTrees(2, 1).step(np.ones((4, 2)), np.ones((4, 1)))
+print([name for name in sys.modules if name.split(".")[0] in ("scipy", "torch")])
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert run.stdout.strip() == "[]", run.stderr
 
 
 MONOTONIC = TreeParams(monotonic=[(0, 0, 1)])
