@@ -14,7 +14,7 @@ from rlshare import _core
 from rlshare.checks import integer, non_negative
 from rlshare.trees import checks, refitting
 from rlshare.trees.codes import Codes
-from rlshare.trees.compaction import Target, compacted
+from rlshare.trees.compaction import LeafTables, Target, compacted
 from rlshare.trees.early_stopping import Validation
 from rlshare.trees.ensemble import Ensemble
 from rlshare.trees.growing import Growing
@@ -44,6 +44,7 @@ class Mark(NamedTuple):
     leaves: FloatArray | None  # where they are refitted
     sample: Sample | None
     linear: LinearPart | None
+    targets: LeafTables
 
 
 class BoostedTrees(Ensemble):
@@ -135,10 +136,15 @@ class BoostedTrees(Ensemble):
 
         Raises:
             ValueError: for params that contradict the trees: another ``grow_policy`` or
-                ``categorical``, or ``monotonic`` constraints that they were not grown under; or a
-                linear part that may not be.
+                ``categorical``, or ``monotonic`` constraints that they were not grown under;
+                another ``learner`` while a target follows; or a linear part that may not be.
         """
         self.check_params(params)
+        if params.learner != self.params.learner and len(self._targets):
+            raise ValueError(
+                f"learner must be {self.params.learner!r}, as it was when a target began to "
+                f"follow, got {params.learner!r}"
+            )
         checks.shape(params, self.n_features, self.n_outputs)
         how = LinearParams.of(linear)
         checks.linear(how is not None, params)
@@ -241,7 +247,8 @@ class BoostedTrees(Ensemble):
             rows = X.rows[index]
         linear = self._next_linear(rows, grads, weights, lr_scale)
         if is_drawn:
-            forest, self._sample = refitting.prepared(
+            followers = self._targets.leaf_tables()
+            forest, self._sample, tables = refitting.prepared(
                 self._forest,
                 self.params,
                 self._sample,
@@ -250,10 +257,13 @@ class BoostedTrees(Ensemble):
                 weights,
                 self.n_steps_done,
                 n_threads,
+                [leaves.astype(_FLOAT32) for _, leaves in followers],
             )
             if forest is not self._forest:
                 self._forest = forest
                 self._structure = object()
+                for (target, _), table in zip(followers, tables, strict=True):
+                    target.replace_leaves(table.astype(np.float64))
         ids = self._find(X)
         _, drawn = self._growing.draw(len(grads), self.n_steps_done)
         if drawn is not None:
@@ -346,7 +356,7 @@ class BoostedTrees(Ensemble):
         return self
 
     def follow(self, target: Target) -> None:
-        """Let a target know of compactions, for as long as it lives; copies have no targets."""
+        """Let a target know where trees are replaced, while it lives; copies have no targets."""
         self._targets.add(target)
 
     def mark(self) -> Mark:
@@ -354,17 +364,20 @@ class BoostedTrees(Ensemble):
         forest = self._forest
         leaves = forest.leaves if self.refits else None
         return Mark(
-            forest,
-            self.n_trees,
-            self.n_steps_done,
-            forest.importances,
-            leaves,
-            self._sample,
-            self._linear,
+            forest=forest,
+            n_trees=self.n_trees,
+            n_steps_done=self.n_steps_done,
+            importances=forest.importances,
+            leaves=leaves,
+            sample=self._sample,
+            linear=self._linear,
+            targets=self._targets.leaf_tables(),
         )
 
     def rewind(self, mark: Mark) -> None:
         """Drop the trees grown since a mark and move all back, as if no step had been made.
+
+        Targets that have leaves of their own are where they were too.
 
         Raises:
             ValueError: for a mark that does not know the leaves, from before ``learner="refit"``.
@@ -379,6 +392,8 @@ class BoostedTrees(Ensemble):
         if mark.leaves is not None:
             self._forest.leaves = mark.leaves
             self._version = self._structure = object()
+        for target, table in mark.targets:
+            target.replace_leaves(table)
 
     def compact(
         self,

@@ -14,14 +14,24 @@ from rlshare.trees.params import TreeParams
 
 
 class Target(Protocol):
-    """A weighted sum of the trees of a model, which a compaction must take along."""
+    """Weights of the trees of a model, or other leaves for them, which must follow its trees."""
 
     @property
     def n_full(self) -> int:
         """Oldest trees of weight 1; no others are compacted."""
 
+    @property
+    def leaf_table(self) -> NDArray[np.float64] | None:
+        """Other leaves, as :attr:`rlshare.trees.BoostedTrees.leaves`; None of weights."""
+
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction of the model, whose ``n_oldest`` trees all had the weight 1."""
+
+    def replace_leaves(self, leaves: NDArray[np.float64]) -> None:
+        """Put other leaves in place of its own."""
+
+
+LeafTables = list[tuple[Target, NDArray[np.float64]]]
 
 
 class Targets:
@@ -31,12 +41,17 @@ class Targets:
         self._targets: weakref.WeakSet[Target] = weakref.WeakSet()
 
     def add(self, target: Target) -> None:
-        """Let a target know of compactions."""
+        """Let a target know where trees are replaced."""
         self._targets.add(target)
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._targets)
+
+    def leaf_tables(self) -> LeafTables:
+        """Return the targets that have leaves of their own, with these."""
+        found = [(target, target.leaf_table) for target in list(self._targets)]
+        return [(target, leaves.copy()) for target, leaves in found if leaves is not None]
 
     def n_full(self, n_trees: int) -> int:
         """Return how many of the oldest trees have the weight 1 in every target."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rlshare import _core
 from rlshare.checks import integer
-from rlshare.trees import checks
+from rlshare.trees import checks, refitting
 from rlshare.trees.categories import CategoryEncoder
 from rlshare.trees.codes import Codes
 from rlshare.trees.compaction import Targets
@@ -77,6 +77,11 @@ class Ensemble(Stored):
         """Prediction of the empty ensemble [n_outputs]."""
         return self._forest.bias
 
+    @property
+    def leaves(self) -> FloatArray:
+        """What the leaves of all trees add to F, tree by tree [sum of n_leaves * n_outputs]."""
+        return self._forest.leaves
+
     def learning_rates(self, t: int | None = None) -> NDArray[np.float64]:
         """Return the learning rates [n_outputs] of boosting step t, by default the next one."""
         step = self.n_steps_done if t is None else integer("t", t, 0)
@@ -108,6 +113,7 @@ class Ensemble(Stored):
         stop: int | None = None,
         out: FloatArray | None = None,
         tree_weights: ArrayLike | None = None,
+        leaves: FloatArray | None = None,
     ) -> FloatArray:
         """Return F(X) of trees [start, stop).
 
@@ -123,6 +129,7 @@ class Ensemble(Stored):
                 part, are added onto it in place. Going on from ``predict(X, 0, k)`` so is bit-equal
                 to one prediction, and with a linear part equal up to rounding.
             tree_weights: factors [stop] of the trees; None, or all 1, is the plain sum.
+            leaves: in place of the trees' own :attr:`leaves`, float32 of the same length.
 
         Returns:
             float32 [n, n_outputs].
@@ -131,6 +138,7 @@ class Ensemble(Stored):
             ValueError: for a wrong shape, a range that is not in [0, n_trees], or a weight that is
                 not finite.
         """
+        forest = self._forest if leaves is None else refitting.with_leaves(self._forest, leaves)
         n_trees = self._forest.n_trees
         if start != 0 or stop is not None:
             start, stop = checks.tree_range(start, stop, n_trees)
@@ -144,7 +152,7 @@ class Ensemble(Stored):
         else:
             checks.output(out, shape)
         weights = None if tree_weights is None else checks.tree_weights(tree_weights, stop)
-        self._forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0, weights)
+        forest.add_trees(encoded, start, stop, out, with_bias, self.n_threads or 0, weights)
         if with_bias and self._linear is not None:
             self._linear.add(encoded, out, self.n_threads or 0)
         return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,8 +123,12 @@ def prepared(
     weights: FloatArray | None,
     step: int,
     n_threads: int,
-) -> tuple[_core.Forest, Sample | None]:
-    """Return the forest whose leaves a step shall move, and the sample after it, None at the end.
+    targets: Sequence[FloatArray],
+) -> tuple[_core.Forest, Sample | None, Sequence[FloatArray]]:
+    """Return the forest whose leaves a step shall move, the sample after it, and its targets.
+
+    The sample is None at the end. Where tests are drawn anew, the leaves of the targets are others
+    too, so that each remains nearly the same function.
 
     Args:
         forest: as it is, drawn before or without trees.
@@ -134,17 +139,19 @@ def prepared(
         weights: theirs, [n] or [n, n_outputs], or None.
         step: its number, which seeds the draws.
         n_threads: at most so many; 0 for as many as there are cores.
+        targets: other leaves for the tests of the forest, none where there are no trees.
     """
     rng = np.random.default_rng([params.random_state or 0, step])
     seed = int(rng.integers(2**63))
     if sample is None:
         forest = drawn(forest, params, rows, np.ones(forest.n_features), seed)
         sample = Sample.none(forest.n_features)
+        targets = [forest.leaves for _ in targets]
     before = sample.n_seen
     sample = sample.after(forest, rows, grads, weights, rng, n_threads)
     if any(before < n <= sample.n_seen for n in REDRAWN_AFTER):
-        forest = redrawn(forest, params, sample, seed, n_threads)
-    return forest, sample if sample.n_seen < REDRAWN_AFTER[-1] else None
+        forest, targets = redrawn(forest, params, sample, seed, n_threads, targets)
+    return forest, sample if sample.n_seen < REDRAWN_AFTER[-1] else None, targets
 
 
 def drawn(
@@ -169,20 +176,62 @@ def drawn(
 
 
 def redrawn(
-    forest: _core.Forest, params: TreeParams, sample: Sample, seed: int, n_threads: int
-) -> _core.Forest:
-    """Return a forest of other tests that is nearly the same function on the rows of a sample."""
-    rows = sample.rows
-    target = np.empty((len(rows), forest.n_outputs), np.float32)
-    forest.add_trees(rows, 0, forest.n_trees, target, True, n_threads)
-    new = drawn(forest, params, rows, sample.worth(), seed)
-    ids = _core.leaf_ids(new, rows, n_threads)
+    forest: _core.Forest,
+    params: TreeParams,
+    sample: Sample,
+    seed: int,
+    n_threads: int,
+    targets: Sequence[FloatArray],
+) -> tuple[_core.Forest, Sequence[FloatArray]]:
+    """Return a forest of other tests that is nearly the same function on the rows of a sample.
+
+    Args:
+        forest: as it is.
+        params: of its trees.
+        sample: of the rows stepped on.
+        seed: of the draws.
+        n_threads: at most so many; 0 for as many as there are cores.
+        targets: other leaves for the forest's tests.
+
+    Returns:
+        The forest, and for each of the targets the leaves for the new tests with which it is nearly
+        the same function likewise.
+    """
+    new = drawn(forest, params, sample.rows, sample.worth(), seed)
+    ids = _core.leaf_ids(new, sample.rows, n_threads)
+    fitted = [
+        _fitted(new, ids, _sums(forest, leaves, sample.rows, n_threads), n_threads)
+        for leaves in (forest.leaves, *targets)
+    ]
+    new.leaves = fitted[0]
+    new.importances = np.stack([sample.gain[0], np.zeros_like(sample.gain[0]), _tests(new)])
+    return new, fitted[1:]
+
+
+def with_leaves(forest: _core.Forest, leaves: FloatArray) -> _core.Forest:
+    """Return a copy of a forest with other leaves, as many."""
+    other = _core.Forest(forest)
+    other.leaves = leaves
+    return other
+
+
+def _sums(forest: _core.Forest, leaves: FloatArray, rows: FloatArray, n_threads: int) -> FloatArray:
+    """Return F of rows with other leaves for the tests of a forest."""
+    out = np.empty((len(rows), forest.n_outputs), np.float32)
+    with_leaves(forest, leaves).add_trees(rows, 0, forest.n_trees, out, True, n_threads)
+    return out
+
+
+def _fitted(
+    new: _core.Forest, ids: _core.LeafIds, target: FloatArray, n_threads: int
+) -> FloatArray:
+    """Return leaves of a forest, all of which are 0, with which it is nearly a target."""
+    forest = _core.Forest(new)
     rates = np.ones(forest.n_outputs, np.float32)
     for _ in range(_FIT_STEPS):  # they average over all trees, and so hardly fit noise
-        error = _core.sum_leaves(new, ids, None, n_threads) - target
-        _core.refit(new, ids, None, error, None, rates, _FIT_L2, n_threads)
-    new.importances = np.stack([sample.gain[0], np.zeros_like(sample.gain[0]), _tests(new)])
-    return new
+        error = _core.sum_leaves(forest, ids, None, n_threads) - target
+        _core.refit(forest, ids, None, error, None, rates, _FIT_L2, n_threads)
+    return forest.leaves
 
 
 def _tests(forest: _core.Forest) -> NDArray[np.float64]:

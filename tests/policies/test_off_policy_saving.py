@@ -19,7 +19,10 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rlshare.policies import GBTDQNPolicy, GBTSACPolicy, GBTTD3Policy
 
-KINDS = ["DQN hard", "DQN polyak", "SAC nn", "SAC quadratic", "TD3 nn", "TD3 tanh"]
+KINDS = [
+    *("DQN hard", "DQN polyak", "SAC nn", "SAC quadratic", "TD3 nn", "TD3 tanh"),
+    *("DQN hard refit", "DQN polyak refit", "SAC quadratic refit", "TD3 tanh refit"),
+]
 ALGORITHMS: dict[str, Any] = {"DQN": DQN, "SAC": SAC, "TD3": TD3}
 CLASSES = {"DQN": GBTDQNPolicy, "SAC": GBTSACPolicy, "TD3": GBTTD3Policy}
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -31,8 +34,9 @@ def bandit(kind: str) -> VecEnv:
 
 
 def agent(kind: str) -> Any:
-    algorithm, variant = kind.split()
-    policy: dict[str, Any] = {"tree": {"subsample": 0.8}, "value_lr": [0.1, 0.05]}
+    algorithm, variant, *learner = kind.split()
+    tree = {"learner": "refit", "n_trees": 20} if learner else {"subsample": 0.8}
+    policy: dict[str, Any] = {"tree": tree, "value_lr": [0.1, 0.05]}
     settings: dict[str, Any] = {}
     if algorithm == "DQN":
         polyak = variant == "polyak"
@@ -75,9 +79,10 @@ def test_a_loaded_agent_goes_on_bit_equal(kind: str, tmp_path: Path) -> None:
     loaded.load_replay_buffer(tmp_path / "buffer.pkl")
     assert type(loaded.policy) is CLASSES[kind[:3]]
     assert fingerprint(loaded.policy) == fingerprint(model.policy)
-    n_trees = model.policy.n_trees
+    steps = [trees.n_steps_done for trees in model.policy.ensembles]
     assert go_on(loaded, kind) == go_on(model, kind)
-    assert loaded.policy.n_trees > n_trees > 0
+    for before, trees in zip(steps, loaded.policy.ensembles, strict=True):
+        assert trees.n_steps_done > before > 0
 
 
 @every_kind

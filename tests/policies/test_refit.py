@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from contextual_bandit import ContextualBandit
-from stable_baselines3 import A2C, DQN, PPO, SAC, TD3
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
@@ -73,14 +73,6 @@ def test_other_algorithms_keep_the_size(algorithm: Any) -> None:
     (trees,) = model.policy.ensembles
     assert trees.n_trees == 50
     assert trees.n_steps_done > 30
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "env"), [(DQN, "CartPole-v1"), (SAC, "Pendulum-v1"), (TD3, "Pendulum-v1")]
-)
-def test_targets_are_refused(algorithm: Any, env: str) -> None:
-    with pytest.raises(ValueError, match="learner must be 'grow' with DQN, SAC and TD3"):
-        algorithm("GBTPolicy", env, buffer_size=10, policy_kwargs={"tree": TREE})
 
 
 def test_a_budget_is_refused() -> None:

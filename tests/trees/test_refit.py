@@ -344,7 +344,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "no number in G": (lambda m: m.step(X0, G0 * np.nan), "must be finite"),
     "compaction": (lambda m: m.compact(X0, 4, 2), "learner must be 'grow'"),
-    "a target": (TargetTrees, "learner must be 'grow'"),
+    "a target of weights": (lambda m: TargetTrees(m, [1.0]), "has leaves of its own"),
+    "weights of a target": (lambda m: TargetTrees(m).weights, "has leaves of its own"),
+    "too few leaves": (lambda m: m.predict(X0, leaves=m.leaves[1:]), "one number for each"),
     "a mark of a grower": (lambda m: m.rewind(grown(2).mark()), "learner='refit'"),
 }
 

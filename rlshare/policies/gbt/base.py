@@ -18,6 +18,7 @@ from rlshare.trees.torch.module import TreeEnsemble
 from rlshare.trees.torch.optimizer import BoostingOptimizer
 
 _NO_VECTOR = "a GBTPolicy cannot be a flat vector of parameters: its parameters are trees"
+_OF_TREES = ("_extra_state", ".weights", ".leaves")  # ends of names of what grows with the trees
 _PROGRESS = [i / 1000 for i in range(1001)]  # of a run that remains
 
 
@@ -91,9 +92,9 @@ class TreePolicy(SavedPolicy):
         if differing:
             name = differing[0]
             raise RuntimeError(
-                "options that shape a policy (shared, critic, n_critics, net_arch) must be those "
-                f"it was saved with: of {name!r}, saved is {theirs.get(name, 'none')}, and here is "
-                f"{ours.get(name, 'none')}"
+                "options that shape a policy (shared, critic, n_critics, net_arch, learner where "
+                f"targets follow) must be those it was saved with: of {name!r}, saved is "
+                f"{theirs.get(name, 'none')}, and here is {ours.get(name, 'none')}"
             )
 
     @property
@@ -136,7 +137,7 @@ def _line(trees: BoostedTrees) -> dict[str, Any] | None:
 def _fixed_shapes(state_dict: Mapping[str, Any]) -> dict[str, str]:
     """The shapes of a state; what grows with the trees is checked where it is loaded."""
     return {
-        name: "trees" if name.endswith(("_extra_state", ".weights")) else str(list(value.shape))
+        name: "trees" if name.endswith(_OF_TREES) else str(list(value.shape))
         for name, value in state_dict.items()
     }
 

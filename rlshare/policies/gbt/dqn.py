@@ -26,6 +26,9 @@ class GBTDQNPolicy(TreePolicy, DQNPolicy):
     weights of the same trees; ``tau=1`` shows it the trees of the last update, ``tau<1`` averages
     the functions exactly.
 
+    With ``tree={"learner": "refit"}`` a step moves the leaves of a forest of constant size, and the
+    target network is a second table of leaves for the same tests.
+
     The cost of a gradient step grows with the trees, about ``2 * batch_size * n_trees``
     nanoseconds: few large batches (``train_freq`` 16 and more, ``batch_size`` 512 and more, and
     ``n_steps`` above 1) serve trees better than DQN's defaults. On rates and scaling see

@@ -145,10 +145,11 @@ def _params_of_critics(
     """Return the params of the critics, each with its own random draws.
 
     Without draws all critics would be one and the same function: trees start alike and are grown
-    on the same batches, so the least of their values would be no pessimistic estimate.
+    on the same batches, so the least of their values would be no pessimistic estimate. Where leaves
+    move, the trees themselves are drawn.
     """
     seed = params.random_state or 0
-    drawn = n_critics == 1 or {"subsample", "colsample"} & set(tree)
+    drawn = n_critics == 1 or params.learner == "refit" or {"subsample", "colsample"} & set(tree)
     subsample = params.subsample if drawn else TWIN_SUBSAMPLE
     return [
         replace(params, monotonic=None, subsample=subsample, random_state=(seed + 1 + k) % 2**31)

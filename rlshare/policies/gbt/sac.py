@@ -20,7 +20,8 @@ class GBTSACPolicy(TreeActorPolicy, SACPolicy):
     standard deviation of the squashed Gaussian) on the gradient that reaches it through dQ/da
     (Fuhrer, Tessler, Dalal, arXiv 2407.08250). The critics are SB3's networks, or trees that
     predict the coefficients of a function smooth in the action, one ensemble each; their targets
-    are weights of the same trees, and so exact averages.
+    are weights of the same trees, and so exact averages. With ``learner="refit"`` a step moves the
+    leaves of a forest of constant size, and targets are other leaves for the same tests.
 
     The cost of a gradient step grows with the trees, by about ``2 * batch_size`` nanoseconds for
     each tree of the actor and ``3 * batch_size`` for each of a critic: where the environment

@@ -15,10 +15,11 @@ class GBTTD3Policy(TreeActorPolicy, TD3Policy):
     """Actor, and if wanted critics, of stock TD3 (and DDPG) as gradient-boosted trees.
 
     ``TD3("GBTPolicy", env)``. The action is the hyperbolic tangent of the actor's columns; each of
-    its updates grows one tree. The target actor is weights of the same trees. All else, and the
-    arguments, are as of :class:`GBTSACPolicy`, which also has log standard deviations; the options
-    are :class:`rlshare.policies.gbt.options.TreeActorOptions`. A tree
-    critic learns what an action changes from actions that differ: give it wide ``action_noise``.
+    its updates grows one tree, or moves all leaves with ``learner="refit"``. The target actor is
+    weights of the same trees, or other leaves for them. All else, and the arguments, are as of
+    :class:`GBTSACPolicy`, which also has log standard deviations; the options are
+    :class:`rlshare.policies.gbt.options.TreeActorOptions`. A tree critic learns what an action
+    changes from actions that differ: give it wide ``action_noise``.
     """
 
     actor_type = TreeTD3Actor

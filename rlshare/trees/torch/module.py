@@ -122,7 +122,7 @@ class TreeEnsemble(nn.Module):
         return self._tape.batch(reduction, self.grad_clips)
 
     def trees_changed(self) -> None:
-        """Follow a change of the number of trees; nothing here depends on it."""
+        """Follow a change of the trees; nothing here depends on it."""
 
     def clear_tape(self) -> None:
         """Forget the forward passes, with their gradients."""
@@ -154,12 +154,7 @@ class TreeEnsemble(nn.Module):
         try:
             data = state.cpu().numpy().tobytes()
             trees = BoostedTrees.from_bytes(data, n_threads=self.trees.n_threads)
-            ours, theirs = ((t.n_features, t.n_outputs) for t in (self.trees, trees))
-            if ours != theirs:
-                raise ValueError(
-                    f"the saved trees must have (n_features, n_outputs) = {ours}, got {theirs}"
-                )
-            self._check(trees)
+            self.check_trees(trees)
         except ValueError as error:
             raise RuntimeError(str(error)) from error
         self.trees = trees
@@ -167,8 +162,18 @@ class TreeEnsemble(nn.Module):
         self._cache = None
         self.trees_changed()
 
-    def _check(self, trees: BoostedTrees) -> None:
-        """Refuse trees that cannot be trained on here; a ValueError says why."""
+    def check_trees(self, trees: BoostedTrees) -> None:
+        """Refuse trees that cannot take the place of these.
+
+        Raises:
+            ValueError: for other numbers of features and outputs, growth, categories or
+                constraints.
+        """
+        ours, theirs = ((t.n_features, t.n_outputs) for t in (self.trees, trees))
+        if ours != theirs:
+            raise ValueError(
+                f"the saved trees must have (n_features, n_outputs) = {ours}, got {theirs}"
+            )
         trees.check_params(self.trees.params)
 
     def __prepare_scriptable__(self) -> None:

@@ -1,8 +1,9 @@
 """Target networks of tree ensembles, moved by the polyak update of torch parameters.
 
 Stable-Baselines3 averages ``target.parameters()`` towards ``online.parameters()`` in place. Here
-these are weights of trees, all 1 online: the average of the weights is the average of the functions
-(:class:`rlshare.trees.TargetTrees`), and the trees themselves are shared, not copied.
+these are weights of trees, all 1 online, or where leaves move the leaves: their average is the
+average of the functions (:class:`rlshare.trees.TargetTrees`), and the trees themselves are shared,
+not copied.
 """
 
 from __future__ import annotations
@@ -16,14 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rlshare.trees import BoostedTrees
-from rlshare.trees.target import n_full, refuse_linear, settled, weighted_sum
+from rlshare.trees.averages import Average, average_of, refuse_linear
 from rlshare.trees.torch.module import TreeEnsemble, refuse_export
 from rlshare.trees.torch.tape import Features, GradClip
-
-
-def _weights(values: Tensor) -> nn.Parameter:
-    # in float32 updates with a small tau would stop short of 1
-    return nn.Parameter(values.to(torch.float64), requires_grad=False)
 
 
 class FollowedEnsemble(TreeEnsemble):
@@ -34,35 +30,46 @@ class FollowedEnsemble(TreeEnsemble):
         grad_clips: norms to which blocks of columns of each gradient row are clipped.
 
     Attributes:
+        weights: of the trees, 1 each; where leaves move, ``leaves`` in its place, those of the
+            trees in one row.
         target: equal to this ensemble at first, and after its trees were loaded.
     """
 
     target: TargetEnsemble
 
     def __init__(self, trees: BoostedTrees, grad_clips: Sequence[GradClip] = ()) -> None:
-        if trees.params.learner == "refit":
-            raise ValueError(
-                "learner must be 'grow' with DQN, SAC and TD3, whose targets are weighted sums of "
-                "trees that stay as they are, got 'refit'"
-            )
         refuse_linear(trees)
         super().__init__(trees, grad_clips)
-        self.weights = _weights(torch.ones(trees.n_trees))
-        # As no submodule: its weights are parameters of the target network alone.
+        average = average_of(trees)
+        numbers = torch.from_numpy(average.online())
+        self.register_parameter(average.name, nn.Parameter(numbers, requires_grad=False))
+        # As no submodule: its numbers are parameters of the target network alone.
         self.__dict__["target"] = TargetEnsemble(self)
 
     def trees_changed(self) -> None:
-        """Give new trees the weight 1 here, and 0 in the target."""
-        self.weights.data = self.weights.new_ones(self.trees.n_trees)
+        """Follow the trees; new ones have the weight 1 here, and 0 in the target."""
+        average = average_of(self.trees)
+        numbers = self.get_parameter(average.name)
+        numbers.data = torch.from_numpy(average.online()).to(numbers.device)
         self.target.resize()
+
+    def check_trees(self, trees: BoostedTrees) -> None:
+        """Refuse lines, and trees of another learner, of which a target is another average.
+
+        Raises:
+            ValueError: for these.
+        """
+        super().check_trees(trees)
+        refuse_linear(trees)
+        ours, theirs = self.trees.params.learner, trees.params.learner
+        if ours != theirs:
+            raise ValueError(
+                f"learner must be {theirs!r}, as of the saved trees and their target, got {ours!r}"
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.trees.follow(self.target)  # copies of trees come without targets
-
-    def _check(self, trees: BoostedTrees) -> None:
-        super()._check(trees)
-        refuse_linear(trees)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Replace the ensemble by a serialised one, which the target then equals.
@@ -71,7 +78,7 @@ class FollowedEnsemble(TreeEnsemble):
             RuntimeError: if the bytes are not an ensemble of the same shape.
         """
         super().set_extra_state(state)
-        self.target.weights.data = self.weights.data.clone()
+        self.target.become_online()
 
     def _load_from_state_dict(
         self,
@@ -84,54 +91,82 @@ class FollowedEnsemble(TreeEnsemble):
         error_msgs: list[str],
     ) -> None:
         key = prefix + "_extra_state"
-        if key in state_dict:  # the weights are 1 in any case
+        if key in state_dict:  # the rest follows from the trees
             self.set_extra_state(state_dict[key])
         else:
             missing_keys.append(key)
 
 
 class TargetEnsemble(nn.Module):
-    """The weighted sum of the trees of a :class:`FollowedEnsemble`; it receives no gradients.
+    """The target of a :class:`FollowedEnsemble`, which shares its trees; it receives no gradients.
 
-    It is made by and comes with its online ensemble, and so do its trees when both are loaded.
+    It is made by and comes with its online ensemble, and so do its trees when both are loaded. Its
+    ``weights`` of trees, or ``leaves``, are in float64: in float32 updates with a small tau would
+    stop short of the online ensemble's.
     """
 
     online: FollowedEnsemble
 
     def __init__(self, online: FollowedEnsemble) -> None:
         super().__init__()
-        self.weights = _weights(online.weights.data.clone())
-        self.n_evaluations = 0  # (row, tree) pairs walked so far
         self.__dict__["online"] = online  # as no submodule: it belongs to the online network
+        average = self._average
+        numbers = torch.from_numpy(average.online().astype(np.float64))
+        self.register_parameter(average.name, nn.Parameter(numbers, requires_grad=False))
+        self.n_evaluations = 0  # (row, tree) pairs walked so far
         online.trees.follow(self)
 
+    @property
+    def _average(self) -> Average:
+        return average_of(self.online.trees)
+
+    @property
+    def _numbers(self) -> nn.Parameter:
+        return self.get_parameter(self._average.name)
+
     def _settled(self) -> NDArray[np.float64]:
-        return settled(self.weights.cpu().numpy())
+        return self._average.settled(self._numbers.cpu().numpy())
 
     @property
     def n_full(self) -> int:
-        """Oldest trees of weight 1; no others are compacted."""
-        return n_full(self._settled())
+        """Oldest trees that are the online ensemble's own; no others are compacted."""
+        return self._average.n_full(self._settled())
+
+    @property
+    def leaf_table(self) -> NDArray[np.float64] | None:
+        """Leaves for the tests of the online ensemble, where its leaves move; else None."""
+        return self._settled() if self.online.trees.refits else None
+
+    def replace_leaves(self, leaves: NDArray[np.float64]) -> None:
+        """Put other leaves in place of these, where the tests of the trees are others."""
+        self._numbers.data = torch.tensor(leaves, device=self._numbers.device)
 
     def trees_replaced(self, n_oldest: int, n_kept: int) -> None:
         """Follow a compaction, see :meth:`rlshare.trees.TargetTrees.trees_replaced`."""
-        kept = self.weights.new_ones(n_kept)
-        self.weights.data = torch.cat([kept, self.weights.data[n_oldest:]])
+        numbers = self._numbers
+        numbers.data = torch.cat([numbers.new_ones(n_kept), numbers.data[n_oldest:]])
         self.online.trees_changed()
 
     def forward(self, x: Features) -> Tensor:
         """Return the target's F(x), float32 [n, D] on the CPU, for ``x`` [n, n_features]."""
         refuse_export()
-        weights = self._settled()
-        self.n_evaluations += len(x) * int(np.count_nonzero(weights))
-        return torch.from_numpy(weighted_sum(self.online.trees, weights, x))
+        numbers, trees = self._settled(), self.online.trees
+        walked = trees.n_trees if trees.refits else int(np.count_nonzero(numbers))
+        self.n_evaluations += len(x) * walked
+        return torch.from_numpy(self._average.predict(numbers, x))
 
     def resize(self) -> None:
         """Give trees beyond the known ones the weight 0."""
         trees = self.online.trees
         trees.follow(self)  # trees that were loaded come without targets
-        missing = trees.n_trees - len(self.weights)
-        self.weights.data = nn.functional.pad(self.weights.data, (0, missing))
+        numbers = self._numbers
+        missing = len(self.online.get_parameter(self._average.name)) - len(numbers)
+        numbers.data = nn.functional.pad(numbers.data, (0, missing))
+
+    def become_online(self) -> None:
+        """Become equal to the online ensemble."""
+        online = self.online.get_parameter(self._average.name)
+        self._numbers.data = online.data.to(self._numbers, copy=True)
 
     def _load_from_state_dict(
         self,
@@ -143,17 +178,18 @@ class TargetEnsemble(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Load weights [n_trees]; a state of the online ensemble makes the target equal to it."""
-        saved = state_dict.get(prefix + "weights")
+        """Load the numbers; a state of the online ensemble makes the target equal to it."""
+        key = prefix + self._average.name
+        saved = state_dict.get(key)
         trees = state_dict.get(prefix + "_extra_state")
         if saved is None:
-            missing_keys.append(prefix + "weights")
+            missing_keys.append(key)
         elif trees is not None and not torch.equal(trees.cpu(), self.online.get_extra_state()):
             error_msgs.append("a target shares the trees of its online ensemble, got other trees")
-        elif saved.shape != self.weights.shape or not ((saved >= 0) & (saved < 1.01)).all():
-            error_msgs.append(
-                f"weights of a target must be {len(self.weights)} numbers in [0, 1], one for each "
-                f"tree, got shape {list(saved.shape)}"
-            )
         else:
-            self.weights.data = saved.to(self.weights, copy=True)
+            try:
+                self._average.check(saved.cpu().numpy())
+            except ValueError as error:
+                error_msgs.append(str(error))
+            else:
+                self._numbers.data = saved.to(self._numbers, copy=True)
