@@ -72,9 +72,11 @@ _MEANS: Space = {
 
 
 # of leaves that move: rates are larger, and the tests are drawn
-_REFIT: Space = {
+_REFIT_TREE: Space = {
     "policy_kwargs.tree.max_depth": IntDistribution(2, 8),
     "policy_kwargs.tree.n_trees": _one_of(50, 100, 200, 400),
+}
+_REFIT_RATES: Space = {
     "policy_kwargs.policy_lr": _log(1.0, 50.0),
     "policy_kwargs.value_lr": _log(0.1, 2.0),
 }
@@ -85,8 +87,12 @@ _TARGET_KL: Space = {"target_kl": _log(0.003, 0.05)}
 def _refitted(space: Space, continuous: bool) -> Space:
     """Return the space of trees that are added, made one of leaves that move."""
     others = {key: values for key, values in space.items() if key not in _TREE}
+    rates = {**_REFIT_RATES, **(_REFIT_MEANS if continuous else {})}
+    if "learning_starts" in space:  # steps of SAC's and TD3's actors are bounded, as of added trees
+        del rates["policy_kwargs.policy_lr"]
+    own = {key: values for key, values in rates.items() if key in space}
     bound = _TARGET_KL if "clip_range" in space else {}
-    return {**others, **_REFIT, **(_REFIT_MEANS if continuous else {}), **bound}
+    return {**others, **_REFIT_TREE, **own, **bound}
 
 
 def _actor_critic(policy: str, continuous: bool) -> Space:

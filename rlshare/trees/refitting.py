@@ -171,6 +171,8 @@ def drawn(
     forest.truncate(0)
     shares = worth * np.array(params.feature_weights or 1.0)
     depth = params.max_depth if shares.any() else 0
+    if params.candidates == "uniform":
+        rows = _spread(rows, forest.categorical, seed)
     _core.draw_trees(forest, rows, params.n_trees, depth, shares.tolist(), seed)
     return forest
 
@@ -206,6 +208,17 @@ def redrawn(
     new.leaves = fitted[0]
     new.importances = np.stack([sample.gain[0], np.zeros_like(sample.gain[0]), _tests(new)])
     return new, fitted[1:]
+
+
+def _spread(rows: FloatArray, categorical: Sequence[int], seed: int) -> FloatArray:
+    """Return rows whose numbers are spread uniformly over the range of their feature."""
+    rng = np.random.default_rng(seed)
+    spread = rows.copy()
+    for column, is_category in zip(spread.T, categorical, strict=True):
+        numbers = column[np.isfinite(column)].astype(np.float64)
+        if not is_category and len(numbers):
+            column[np.isfinite(column)] = rng.uniform(numbers.min(), numbers.max(), len(numbers))
+    return spread
 
 
 def with_leaves(forest: _core.Forest, leaves: FloatArray) -> _core.Forest:

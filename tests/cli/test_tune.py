@@ -149,6 +149,22 @@ def test_every_sample_of_leaves_that_move_is_a_recipe() -> None:
         assert 1.0 <= settings["policy_kwargs"]["policy_lr"] <= 50.0
 
 
+@pytest.mark.parametrize(("algo", "env"), [("dqn", "CartPole-v1"), ("sac", "Pendulum-v1")])
+def test_leaves_that_move_with_a_replay_buffer(algo: str, env: str) -> None:
+    """Only rates that the policy has, and an actor's in the range of added trees."""
+    added = search_space(algo, "gbt", continuous=algo == "sac")
+    space = search_space(algo, "gbt", continuous=algo == "sac", refits=True)
+    rates = {"dqn": {"value_lr": (0.1, 2.0)}, "sac": {"policy_lr": (0.001, 0.5)}}[algo]
+    found = {key: at for key, at in space.items() if key.endswith("_lr")}
+    assert {key.split(".")[1]: (at.low, at.high) for key, at in found.items()} == rates
+    assert "policy_kwargs.tree.n_trees" in space.keys() - added.keys()
+    settings = load_recipe(algo, "gbt", env).to_data()
+    settings["policy_kwargs"]["tree"] = {"learner": "refit"}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(10):
+        parse_recipe(algo, "gbt", tuned(settings, study.ask(space).params), "sample")
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_sample_is_a_recipe(algo: str, policy: str) -> None:

@@ -23,8 +23,13 @@ def agent(env: Any = "CartPole-v1", policy: dict[str, Any] | None = None, **sett
     return DQN("GBTPolicy", env, device="cpu", policy_kwargs=policy, **settings)
 
 
-def test_a_gradient_step_is_one_boosting_step_on_the_gradients_of_the_taken_actions() -> None:
-    model = agent(target_update_interval=40, policy={"value_lr": 0.3}).learn(400)
+@pytest.mark.parametrize("learner", ["grow", "refit"])
+def test_a_gradient_step_is_one_boosting_step_on_the_gradients_of_the_taken_actions(
+    learner: str,
+) -> None:
+    """Of leaves that move, each action's are counted by the rows that took it."""
+    options = {"value_lr": 0.3, "tree": {"learner": learner}}
+    model = agent(target_update_interval=40, policy=options).learn(400)
     policy, n = model.policy, 64
     reference = policy.ensembles[0].copy()
     np.random.seed(5)
@@ -36,10 +41,12 @@ def test_a_gradient_step_is_one_boosting_step_on_the_gradients_of_the_taken_acti
     rows, grads = np.arange(n), np.zeros((n, 2), np.float32)
     q = reference.predict(x)[rows, actions]
     grads[rows, actions] = np.clip(q - target.numpy()[:, 0], -1, 1)  # of smooth_l1
-    reference.step(x, grads)
+    taken = np.eye(2)[actions]
+    reference.step(x, grads, sample_weight=taken if learner == "refit" else None)
     np.random.seed(5)
     model.train(1, batch_size=n)
     assert policy.ensembles[0].n_trees == reference.n_trees
+    assert policy.ensembles[0].n_steps_done == reference.n_steps_done
     np.testing.assert_allclose(policy.ensembles[0].predict(x), reference.predict(x), atol=1e-6)
 
 

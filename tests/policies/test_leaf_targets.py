@@ -270,6 +270,22 @@ def test_a_gradient_step_of_dqn_over_new_tests_keeps_both_functions() -> None:
     assert np.square(after[1] - before[1]).mean() < 0.03 * scale
 
 
+def test_rows_without_gradients_count_for_all_actions() -> None:
+    """Which of them they took is not known."""
+    model = agent(DQN, learning_starts=1000, policy={"value_lr": 1.0})
+    (online,) = model.q_net.trees
+    x, grads = X[:64], np.zeros((64, 3), np.float32)
+    grads[:16, 0], grads[16:32, 1] = 1.0, -2.0
+    weights = online.sample_weight(grads)
+    np.testing.assert_array_equal(weights[:32], grads[:32] != 0)
+    np.testing.assert_array_equal(weights[32:], 1.0)
+    reference = online.trees.copy()
+    reference.step(x, grads, sample_weight=weights)
+    (online(x) * torch.from_numpy(grads)).sum().div(64).backward()
+    model.policy.optimizer.step()
+    np.testing.assert_array_equal(online.trees.predict(x), reference.predict(x))
+
+
 @pytest.mark.parametrize("observation", OBSERVATIONS)
 def test_dqn_learns_in_bounded_size(observation: str) -> None:
     model = agent(

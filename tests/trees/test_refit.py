@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from models import Floats, batch, empty, extend, grown
+from models import Floats, batch, empty, extend, grown, structure
 from numpy.typing import NDArray
 
 from rlshare import _core
@@ -180,6 +180,28 @@ def noisy(n: int, d: int = 20, seed: int = 0) -> tuple[Floats, Floats]:
     """Rows of which two features matter."""
     X = np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
     return X, (np.sin(2 * X[:, :1]) * X[:, 1:2]).astype(np.float32)
+
+
+def test_uniform_thresholds_lie_in_the_range_of_each_number() -> None:
+    """Next to no row's values; categories and missing values are tested as ever."""
+    rng = np.random.default_rng(0)
+    X = np.empty((400, 4), object)
+    X[:, 0] = np.where(rng.random(400) < 0.99, 0.0, 10.0)
+    X[:, 1] = rng.choice(["left", "right", None], 400)
+    X[:, 2] = np.where(rng.random(400) < 0.5, np.nan, 1.0)
+    X[:, 3] = np.where(rng.random(400) < 0.1, -np.inf, rng.random(400))
+    params = TreeParams(learner="refit", candidates="uniform", categorical=[1], random_state=0)
+    model = BoostedTrees(4, 1, params)
+    model.step(X, np.zeros((400, 1)))
+    tests = [test for t in range(model.n_trees) for test in structure(model, t)]
+    found = [[threshold for f, threshold in tests if f == feature] for feature in range(4)]
+    assert np.histogram(np.array(found[0], float), 5, (0, 10))[0].min() > 20
+    assert len(set(found[0])) > 100
+    assert {*found[1]} <= {"left", "right", None}
+    assert len({*map(float, found[2])}) == 1  # between missing values and 1
+    numbers = np.array(found[3], float)
+    assert ((numbers >= np.finfo(np.float32).min) & (numbers < 1)).all()
+    assert (numbers > 0).mean() > 0.5
 
 
 def test_drawn_anew_features_that_matter_are_tested() -> None:

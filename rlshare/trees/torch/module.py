@@ -121,6 +121,10 @@ class TreeEnsemble(nn.Module):
         """Return what the next tree is fitted to, see :meth:`Tape.batch`."""
         return self._tape.batch(reduction, self.grad_clips)
 
+    def sample_weight(self, grads: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return weights of the rows of a batch [n] or [n, D], from its gradients [n, D]."""
+        return None
+
     def trees_changed(self) -> None:
         """Follow a change of the trees; nothing here depends on it."""
 

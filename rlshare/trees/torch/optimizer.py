@@ -127,9 +127,10 @@ class BoostingOptimizer(torch.optim.Optimizer):
             for ensemble, batch in zip(self.ensembles, batches, strict=True):
                 if batch is not None:
                     source, rows, grads = batch
-                    mark = ensemble.trees.mark()
-                    ensemble.trees.step(source, grads, rows=rows, lr_scale=scale)
-                    grown.append((ensemble.trees, mark))
+                    trees, mark = ensemble.trees, ensemble.trees.mark()
+                    weights = ensemble.sample_weight(grads)
+                    trees.step(source, grads, rows, sample_weight=weights, lr_scale=scale)
+                    grown.append((trees, mark))
         except ValueError:
             for trees, mark in grown:
                 trees.rewind(mark)
