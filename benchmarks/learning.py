@@ -32,7 +32,12 @@ from rlshare.results.curves import first_held, window_means
 from rlshare.results.episodes import Episodes
 
 RESULTS = Path(__file__).parent / "results"
-THRESHOLDS = {"CartPole-v1": 475.0, "LunarLander-v3": 200.0, "Acrobot-v1": -100.0}
+THRESHOLDS = {
+    "CartPole-v1": 475.0,
+    "LunarLander-v3": 200.0,
+    "Acrobot-v1": -100.0,
+    "MountainCar-v0": -110.0,
+}
 LAST = 100  # episodes
 WINDOWS = 40  # of a curve
 LONG = ("curve", "date", "cpu_cores", "machine", "versions", "command")  # not worth a screen

@@ -221,7 +221,7 @@ class TreeQOptions(TreeOptions):
         value_lr: rate of the trees: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
             change within n boosting steps, or a list with one rate a step. DQN's loss bounds
             gradients by 1, so that a step moves a value by no more than this: take 1 where values
-            are in the tens, as on CartPole.
+            are in the tens, as on CartPole, and with ``learner="refit"``.
         max_value_grad_norm: norm to which the gradient of each transition is clipped.
         tree_budget: None; the trees of a Q-function are not compacted.
         optimizer_class: taken as other policies take it; there are no torch parameters here.
@@ -239,7 +239,8 @@ class TreeActorOptions(TreeOptions):
         tree: fields of :class:`rlshare.trees.TreeParams`, for actor and critics; ``bins`` is
             "batch"; the outputs of ``monotonic`` are the actor's columns. Where it sets neither
             ``subsample`` nor ``colsample``, each of several tree critics draws half of the rows,
-            since they would be equal otherwise.
+            since they would be equal otherwise; not with ``learner="refit"``, where each draws its
+            own tests.
         value_lr: rate of critics that are trees: a number, ``{"init": a, "stop": b, "T": n}`` for
             a linear change within n boosting steps, or a list with one rate a step; beyond
             1 / (1 + 2K) for K-dimensional actions a step may overshoot (half of that with TD3,
