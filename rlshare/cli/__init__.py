@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from rlshare.cli.distill import distill
 from rlshare.cli.enjoy import enjoy
 from rlshare.cli.eval import evaluate
 from rlshare.cli.info import info
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command(cls=Command)(train)
 app.command(cls=Command)(tune)
+app.command(cls=Command)(distill)
 app.command(cls=Command)(enjoy)
 app.command("eval", cls=Command)(evaluate)
 app.command(cls=Command)(plot)

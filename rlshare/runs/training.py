@@ -126,6 +126,18 @@ class Training:
             self._close_envs()
         return self._outcome(interrupted=not finished)
 
+    def finish_untrained(self) -> None:
+        """Evaluate and save a model whose parameters came from elsewhere, before its first step."""
+        self.model.set_logger(make_logger(self.folder, self.config.tensorboard_log, 0))
+        try:
+            if self.evaluation is not None:
+                self.evaluation.init_callback(self.model)
+            self._finish()
+            self.save()
+        finally:
+            self.model.logger.close()
+            self._close_envs()
+
     def _log_interval(self) -> int | None:
         """Return the rollouts of a row of the log; off-policy a callback counts the steps."""
         if not algorithm(self.config.algo).on_policy:

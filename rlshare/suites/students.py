@@ -1,0 +1,82 @@
+"""The run of a student: its settings, and its folder before the first step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.vec_env import VecNormalize
+
+from rlshare.agents import Recipe, apply_overrides, load_recipe, parse_recipe
+from rlshare.distill import Distilled, Plan
+from rlshare.runs.config import RunConfig
+from rlshare.runs.report import write_report
+from rlshare.runs.run import new_run
+from rlshare.runs.training import Outcome, Training
+
+# How PPO trains them on: the leaves of a forest move, a single tree gets company.
+_FOREST: dict[str, Any] = {"policy_lr": 1.0, "value_lr": 1.0}
+_TREE: dict[str, Any] = {"policy_lr": 0.05, "value_lr": 0.05}
+_TARGET_KL = 0.01
+
+
+def student_settings(
+    teacher: RunConfig, plan: Plan, hyperparams: dict[str, Any], num_threads: int
+) -> tuple[RunConfig, Recipe[Any]]:
+    """Return the options and settings of a student's run: PPO's recipe with other trees.
+
+    Args:
+        teacher: options of its run.
+        plan: what is distilled into what.
+        hyperparams: settings to replace, by dotted key.
+        num_threads: of training on.
+
+    Raises:
+        ValueError: a setting is unknown, or the student's trees could not have it.
+    """
+    data = load_recipe("ppo", "gbt", teacher.env).to_data()
+    data["policy_kwargs"] = {"shared": False} | (
+        {**_TREE, "tree": {"grow_policy": "greedy", "max_depth": plan.max_depth}}
+        if plan.single_tree
+        else {
+            **_FOREST,
+            "tree": {"learner": "refit", "n_trees": plan.n_trees, "max_depth": plan.max_depth},
+        }
+    )
+    data.setdefault("target_kl", _TARGET_KL)
+    data["normalize"] = {**data.get("normalize", {}), "norm_obs": False}
+    recipe = parse_recipe("ppo", "gbt", apply_overrides(data, hyperparams), "--hyperparams")
+    kwargs = recipe.policy_kwargs.model_dump()
+    wanted = {"shared": False, "grow_policy": "greedy" if plan.single_tree else "oblivious"}
+    given = {"shared": kwargs["shared"], "grow_policy": kwargs["tree"].get("grow_policy")}
+    for name, value in wanted.items():
+        if given[name] not in (value, None):
+            raise ValueError(f"{name} of the student must be {value!r}, got {given[name]!r}")
+    if recipe.normalize.norm_obs:
+        raise ValueError("norm_obs of the student must be false: trees see what there is")
+    config = replace(
+        teacher,
+        algo="ppo",
+        policy="gbt",
+        n_timesteps=recipe.n_timesteps,
+        n_envs=recipe.n_envs,
+        seed=plan.seed,
+        device="cpu",
+        num_threads=num_threads,
+    )
+    return config, recipe
+
+
+def write_run(config: RunConfig, recipe: Recipe[Any], log_folder: Path, found: Distilled) -> Path:
+    """Make the run folder of a student, which has made no step yet, and return it."""
+    run = new_run(log_folder, config, recipe)
+    training = Training(run)
+    model: Any = training.model
+    found.install(model.policy)
+    if isinstance(training.env, VecNormalize) and found.returns_rms is not None:
+        training.env.ret_rms = found.returns_rms
+    training.finish_untrained()
+    best = training.evaluation.best if training.evaluation else None
+    write_report(run, Outcome(0, None, 0, 0.0, 0.0, best, model.policy.n_trees, False))
+    return run.folder.path
