@@ -6,8 +6,8 @@ from rlshare.lazy import names_of
 
 if TYPE_CHECKING:
     from rlshare.distill.agent import Distilled, distill
-    from rlshare.distill.dagger import Round, States, best, dagger
     from rlshare.distill.plan import Plan
+    from rlshare.distill.rounds import Round, States, best, dagger
 
 __all__ = ["Distilled", "Plan", "Round", "States", "best", "dagger", "distill"]
 
@@ -16,7 +16,7 @@ __getattr__ = names_of(
     __name__,
     {
         "agent": ("Distilled", "distill"),
-        "dagger": ("Round", "States", "best", "dagger"),
+        "rounds": ("Round", "States", "best", "dagger"),
         "plan": ("Plan",),
     },
 )

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlshare.distill.critic import Rollout
-from rlshare.distill.dagger import States
 from rlshare.distill.plan import Plan
+from rlshare.distill.rounds import States
 from rlshare.distill.stage import Act, Stage, Step, joined, play
 from rlshare.distill.students import fit_forest, fit_tree
 from rlshare.distill.teacher import Teacher

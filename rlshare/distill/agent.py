@@ -16,8 +16,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from rlshare.distill.acting import Acting
 from rlshare.distill.actions import ActionColumns
 from rlshare.distill.critic import Rollout, fit_values
-from rlshare.distill.dagger import Round, best, dagger
 from rlshare.distill.plan import Plan
+from rlshare.distill.rounds import Round, best, dagger
 from rlshare.distill.stage import Stage, View
 from rlshare.distill.teacher import Teacher
 from rlshare.policies.gbt.actor_critic import GBTPolicy

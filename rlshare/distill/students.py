@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlshare.distill.actions import ActionColumns, Floats
-from rlshare.distill.dagger import States
+from rlshare.distill.rounds import States
 from rlshare.trees import BoostedTrees, TreeParams
 
 _RATE = 0.5
