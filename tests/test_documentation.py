@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Of a training only the length is cut: in Python to what makes every agent learn; on the command
 # line to one rollout of two environments and an episode of evaluation, and a resumed one goes on
-# for another rollout. A study has fewer trials too. Episodes of HalfCheetah, of which a plot of
+# for another rollout. A study has fewer trials too, and a
+# distillation fewer rounds. Episodes of HalfCheetah, of which a plot of
 # experts plays ten, have a tenth of their steps.
 SHORT = {
     "train": ["--n-timesteps", "512", "--n-envs", "2", "--eval-episodes", "1"],
+    "distill": ["--rounds", "2", "--frames", "400", "--n-episodes", "2"],
     "tune": ["--n-timesteps", "1024", "--n-trials", "2"],
     "rlshare/HalfCheetahTasks-v0": ["--env-kwargs", "max_episode_steps:100"],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -98,17 +99,21 @@ def distill(
             seed=drawn_seed() if seed is None else seed,
         )
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
-    report = distill_run(
-        run_dir,
-        plan,
-        log_folder,
-        load_best=load_best,
-        n_episodes=n_episodes,
-        hyperparams=overrides,
-        num_threads=num_threads,
-        device=device,
-        say=(lambda _: None) if as_json else partial(print, flush=True),
-    )
+    try:
+        report = distill_run(
+            run_dir,
+            plan,
+            log_folder,
+            load_best=load_best,
+            n_episodes=n_episodes,
+            hyperparams=overrides,
+            num_threads=num_threads,
+            device=device,
+            say=(lambda _: None) if as_json else partial(print, flush=True),
+        )
+    except KeyboardInterrupt:
+        print("stopped at once; no run was written", file=sys.stderr)
+        return 130
     print(json.dumps(asdict(report)) if as_json else _words(report))
     return 130 if report.interrupted else 0
 

@@ -71,7 +71,8 @@ class Acting:
 
     def score(self, student: BoostedTrees) -> Score:
         """Play the validation episodes, always the same."""
-        played = play(self.validation, self.act(student), N_VALIDATION, self.plan.seed_of(1))
+        seed = self.plan.seed_of(1)
+        played = play(self.validation, self.act(student), N_VALIDATION, seed, keep_views=True)
         n_states = len(played.views) * self.validation.env.num_envs
         view = joined(played.views[:: 1 + n_states // _MAX_LABELLED])
         targets, _ = self.teacher.label(view.shown)

@@ -108,14 +108,14 @@ class Stage:
 
 
 class Played(NamedTuple):
-    """Whole episodes: their returns [n] and lengths [n], and the views of all steps."""
+    """Whole episodes: their returns [n] and lengths [n], and the views of all steps if kept."""
 
     returns: list[float]
     lengths: list[int]
     views: list[View]
 
 
-def play(stage: Stage, act: Act, n_episodes: int, seed: int) -> Played:
+def play(stage: Stage, act: Act, n_episodes: int, seed: int, keep_views: bool = False) -> Played:
     """Play episodes from a seed on, shared out evenly among the environments.
 
     Returns are those of SB3's Monitor where there is one: the true scores of games.
@@ -129,7 +129,8 @@ def play(stage: Stage, act: Act, n_episodes: int, seed: int) -> Played:
     views: list[View] = []
     stage.reset(seed)
     for step in stage.steps(act):
-        views.append(step.view)
+        if keep_views:
+            views.append(step.view)
         totals += step.rewards
         counts += 1
         for i in np.flatnonzero(step.dones):
