@@ -49,6 +49,7 @@ def test_unknown_names() -> None:
         ("import rlshare.envs", {"torch", "stable_baselines3", "gymnasium"}),
         ("from rlshare.envs import MultiTask, make_env", {"torch", "stable_baselines3"}),
         ("from rlshare.agents import load_recipe", {"torch", "stable_baselines3"}),
+        ("from rlshare.distill import Plan, dagger", {"torch", "stable_baselines3", "gymnasium"}),
         ("import rlshare.cli", {"torch", "stable_baselines3", "numpy", "pydantic", "gymnasium"}),
         ("import rlshare.runs.config", {"torch", "numpy", "pydantic", "typer"}),
     ],
