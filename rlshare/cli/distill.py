@@ -97,6 +97,7 @@ def distill(
             n_rounds=rounds,
             n_frames=frames,
             seed=drawn_seed() if seed is None else seed,
+            n_threads=num_threads,
         )
         overrides = parse_pairs(hyperparams or (), "--hyperparams")
     try:
@@ -112,7 +113,7 @@ def distill(
             say=(lambda _: None) if as_json else partial(print, flush=True),
         )
     except KeyboardInterrupt:
-        print("stopped at once; no run was written", file=sys.stderr)
+        print("stopped at once", file=sys.stderr)
         return 130
     print(json.dumps(asdict(report)) if as_json else _words(report))
     return 130 if report.interrupted else 0

@@ -63,11 +63,12 @@ class Acting:
 
     def fit(self, states: States) -> BoostedTrees:
         """Return a student of states."""
-        params = self.plan.params(self.stage.features.categorical)
-        if self.plan.single_tree:
-            return fit_tree(states, self.teacher.columns, params)
-        seed = self.plan.seed_of(3, len(states.rows))
-        return fit_forest(states, self.teacher.columns, params, self.plan.n_trees, seed)
+        plan, columns = self.plan, self.teacher.columns
+        params = plan.params(self.stage.features.categorical)
+        if plan.single_tree:
+            return fit_tree(states, columns, params, plan.n_threads)
+        seed = plan.seed_of(3, len(states.rows))
+        return fit_forest(states, columns, params, plan.n_trees, seed, plan.n_threads)
 
     def score(self, student: BoostedTrees) -> Score:
         """Play the validation episodes, always the same."""

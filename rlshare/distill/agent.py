@@ -138,7 +138,7 @@ def distill(
     rms = returns_rms(rollout, gamma) if norm_reward else None
     scale = 1.0 if rms is None else 1 / float(np.sqrt(rms.var + _EPSILON))
     params = plan.params(acting.stage.features.categorical)
-    value = fit_values(rollout, gamma, scale, params, plan.n_value_trees)
+    value = fit_values(rollout, gamma, scale, params, plan.n_value_trees, plan.n_threads)
     return Distilled(kept.student, value, teacher.columns, log_std, rms, kept, rounds)
 
 

@@ -33,7 +33,12 @@ class Rollout(NamedTuple):
 
 
 def fit_values(
-    rollout: Rollout, gamma: float, scale: float, params: TreeParams, n_trees: int
+    rollout: Rollout,
+    gamma: float,
+    scale: float,
+    params: TreeParams,
+    n_trees: int,
+    n_threads: int | None = None,
 ) -> BoostedTrees:
     """Return trees fitted to the discounted returns of a rollout.
 
@@ -47,6 +52,7 @@ def fit_values(
         scale: that rewards are multiplied by.
         params: of the trees.
         n_trees: how many.
+        n_threads: at most so many; None for as many as there are cores.
     """
     shape = rollout.rewards.shape
     X = rollout.rows.reshape(-1, rollout.rows.shape[-1])
@@ -56,7 +62,7 @@ def fit_values(
     ended = rollout.dones & ~rollout.truncated
     for _ in range(_PASSES):
         advantages = gae(rewards, values, next_values, ended, rollout.dones, gamma, 1.0)
-        model = BoostedTrees(X.shape[1], 1, params, learning_rate=_RATE)
+        model = BoostedTrees(X.shape[1], 1, params, learning_rate=_RATE, n_threads=n_threads)
         model.fit(X, (advantages + values).reshape(-1, 1), n_trees)
         values = model.predict(X).reshape(shape)
         next_values = model.predict(after).reshape(shape)

@@ -24,6 +24,8 @@ class Plan:
         n_rounds: of DAgger.
         n_frames: environment steps of a round.
         seed: of everything that is drawn.
+        n_threads: of the trees; None for as many as there are cores. The result does not depend
+            on it.
 
     Raises:
         ValueError: a value breaks its rule.
@@ -35,6 +37,7 @@ class Plan:
     n_rounds: int = 10
     n_frames: int = 10_000
     seed: int = 0
+    n_threads: int | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -45,6 +48,8 @@ class Plan:
             ("seed", 0, 2**31 - 1),
         ):
             self._set(name, integer(name, getattr(self, name), low, high))
+        if self.n_threads is not None:
+            self._set("n_threads", integer("n_threads", self.n_threads, 1))
         self._set("single_tree", switch("single_tree", self.single_tree))
 
     def _set(self, name: str, value: object) -> None:

@@ -15,7 +15,12 @@ _SCALES = np.geomspace(0.5, 64.0, 64)  # of a tree's frequencies
 
 
 def fit_forest(
-    states: States, columns: ActionColumns, params: TreeParams, n_trees: int, seed: int
+    states: States,
+    columns: ActionColumns,
+    params: TreeParams,
+    n_trees: int,
+    seed: int,
+    n_threads: int | None = None,
 ) -> BoostedTrees:
     """Return ``n_trees`` trees fitted to the teacher's distribution, or its action.
 
@@ -26,7 +31,8 @@ def fit_forest(
     n = len(states.rows)
     rng = np.random.default_rng(seed)
     # A linear first stage belongs here: what the trees then fit is what it leaves.
-    model = BoostedTrees(states.rows.shape[1], columns.n_columns, params, learning_rate=_RATE)
+    d, K = states.rows.shape[1], columns.n_columns
+    model = BoostedTrees(d, K, params, learning_rate=_RATE, n_threads=n_threads)
     codes = model.bin(states.rows)
     F = model.predict(states.rows)
     for _ in range(n_trees):
@@ -36,7 +42,9 @@ def fit_forest(
     return model
 
 
-def fit_tree(states: States, columns: ActionColumns, params: TreeParams) -> BoostedTrees:
+def fit_tree(
+    states: States, columns: ActionColumns, params: TreeParams, n_threads: int | None = None
+) -> BoostedTrees:
     """Return one tree fitted to the teacher's best actions, states weighted by what they matter.
 
     Its leaves are the weighted frequencies of the best actions (of a Box their means), times one
@@ -49,7 +57,8 @@ def fit_tree(states: States, columns: ActionColumns, params: TreeParams) -> Boos
     if not (columns.blocks or columns.is_continuous):
         wanted = wanted - np.float32(0.5)  # the logit of a coin is 0
     weights = states.weights if states.weights.any() else None
-    model = BoostedTrees(X.shape[1], columns.n_columns, params, learning_rate=1.0)
+    d, K = X.shape[1], columns.n_columns
+    model = BoostedTrees(d, K, params, learning_rate=1.0, n_threads=n_threads)
     start = model.mark()
     model.step(X, -wanted, sample_weight=weights)
     if columns.is_continuous:

@@ -11,12 +11,14 @@ from stable_baselines3.common.vec_env import VecNormalize
 from rlshare.agents import Recipe, apply_overrides, load_recipe, parse_recipe
 from rlshare.distill import Distilled, Plan
 from rlshare.runs.config import RunConfig
+from rlshare.runs.errors import user_errors
 from rlshare.runs.report import write_report
 from rlshare.runs.run import new_run
 from rlshare.runs.training import Outcome, Training
+from rlshare.trees import TreeParams
 
 # How PPO trains them on: the leaves of a forest move, a single tree gets company.
-_FOREST: dict[str, Any] = {"policy_lr": 1.0, "value_lr": 1.0}
+_FOREST: dict[str, Any] = {"policy_lr": 0.3, "value_lr": 1.0}
 _TREE: dict[str, Any] = {"policy_lr": 0.05, "value_lr": 0.05}
 _TARGET_KL = 0.01
 
@@ -49,9 +51,10 @@ def student_settings(
     recipe = parse_recipe("ppo", "gbt", apply_overrides(data, hyperparams), "--hyperparams")
     kwargs = recipe.policy_kwargs.model_dump()
     wanted = {"shared": False, "grow_policy": "greedy" if plan.single_tree else "oblivious"}
-    given = {"shared": kwargs["shared"], "grow_policy": kwargs["tree"].get("grow_policy")}
+    tree = {"grow_policy": TreeParams.grow_policy} | (kwargs["tree"] or {})
+    given = {"shared": kwargs.get("shared"), "grow_policy": tree["grow_policy"]}
     for name, value in wanted.items():
-        if given[name] not in (value, None):
+        if given[name] != value:
             raise ValueError(f"{name} of the student must be {value!r}, got {given[name]!r}")
     if recipe.normalize.norm_obs:
         raise ValueError("norm_obs of the student must be false: trees see what there is")
@@ -73,7 +76,8 @@ def write_run(config: RunConfig, recipe: Recipe[Any], log_folder: Path, found: D
     run = new_run(log_folder, config, recipe)
     training = Training(run)
     model: Any = training.model
-    found.install(model.policy)
+    with user_errors():
+        found.install(model.policy)
     if isinstance(training.env, VecNormalize) and found.returns_rms is not None:
         training.env.ret_rms = found.returns_rms
     training.finish_untrained()

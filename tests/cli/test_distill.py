@@ -160,6 +160,10 @@ def test_ctrl_c_keeps_the_rounds_there_are(copied: Path) -> None:
         ([TEACHER, "--hyperparams", "policy_kwargs.shared:true"], "shared"),
         ([TEACHER, "--hyperparams", "policy_kwargs.tree.bins:rollout"], "bins must be 'batch'"),
         ([TEACHER, "--hyperparams", "normalize.norm_obs:true"], "norm_obs"),
+        (
+            [TEACHER, "--single-tree", "--hyperparams", "policy_kwargs.tree:null"],
+            "grow_policy of the student must be 'greedy', got 'oblivious'",
+        ),
     ],
 )
 def test_bad_input(arguments: list[str], words: str, teacher: Path) -> None:

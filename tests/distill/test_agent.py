@@ -226,6 +226,7 @@ def test_twins_that_go_apart_are_refused() -> None:
         ({"n_frames": 1.5}, "n_frames"),
         ({"seed": -1}, "seed"),
         ({"single_tree": 2}, "single_tree"),
+        ({"n_threads": 0}, "n_threads"),
     ],
 )
 def test_a_plan_is_checked(change: dict[str, Any], words: str) -> None:
