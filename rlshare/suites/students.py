@@ -18,9 +18,9 @@ from rlshare.runs.training import Outcome, Training
 from rlshare.trees import TreeParams
 
 # How PPO trains them on: the leaves of a forest move, a single tree gets company.
-_FOREST: dict[str, Any] = {"policy_lr": 0.3, "value_lr": 1.0}
+_FOREST: dict[str, Any] = {"policy_lr": 1.0, "value_lr": 1.0}
 _TREE: dict[str, Any] = {"policy_lr": 0.05, "value_lr": 0.05}
-_TARGET_KL = 0.01
+_TARGET_KL = 0.005  # small: what was taught shall not be lost in the first rollouts
 
 
 def student_settings(
@@ -46,7 +46,7 @@ def student_settings(
             "tree": {"learner": "refit", "n_trees": plan.n_trees, "max_depth": plan.max_depth},
         }
     )
-    data.setdefault("target_kl", _TARGET_KL)
+    data["target_kl"] = _TARGET_KL
     data["normalize"] = {**data.get("normalize", {}), "norm_obs": False}
     recipe = parse_recipe("ppo", "gbt", apply_overrides(data, hyperparams), "--hyperparams")
     kwargs = recipe.policy_kwargs.model_dump()
