@@ -146,8 +146,7 @@ class TreeActorCriticOptions(TreeOptions):
         linear: None, or ``{"rate": .3, "ridge": 1.}``: a line beside the trees of every ensemble,
             in all its columns, see :class:`rlshare.trees.BoostedTrees`. ``rate`` is a number, or
             that of the policy and that of the value, ``[1., .3]``; .1 to 1 for means and values.
-            They slow down as ``policy_lr`` and ``value_lr`` do. The line moves the policy beside
-            the trees: halve ``policy_lr``. Not together with ``monotonic``.
+            They slow down as ``policy_lr`` and ``value_lr`` do. Not together with ``monotonic``.
         shared: one ensemble with columns policy | value, or one for each.
         log_std_init: initial log standard deviation of Box actions, a torch parameter.
         log_std_lr: rate of its optimizer, like ``value_lr``.
