@@ -35,8 +35,9 @@ RESULTS = Path(__file__).parent / "results"
 THRESHOLDS = {
     "CartPole-v1": 475.0,
     "LunarLander-v3": 200.0,
-    "Acrobot-v1": -100.0,
+    "Acrobot-v1": -90.0,
     "MountainCar-v0": -110.0,
+    "Pendulum-v1": -250.0,
 }
 LAST = 100  # episodes
 WINDOWS = 40  # of a curve
