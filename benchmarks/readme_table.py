@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from functools import reduce
 from pathlib import Path
@@ -98,6 +99,32 @@ def policies_table(results: pd.DataFrame) -> list[str]:
         cells = [env, f"**{trees}**" if trees else "", networks]
         lines.append("| " + " | ".join([*cells, paper.get("ppo", ""), paper.get("mlp", "")]) + " |")
     return lines
+
+
+def steps_table(results: pd.DataFrame) -> list[str]:
+    """Return a Markdown table of the steps to a threshold, medians and ranges over the seeds."""
+    lines = [
+        "| environment | mean of 100 episodes | trees, k steps | network, k steps | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for env, rows in results.groupby("env"):
+        steps = {
+            policy: (rows[rows["policy"] == policy]["threshold_held_at"] / 1000).fillna(math.inf)
+            for policy in ("gbt", "mlp")
+        }
+        ratio = steps["gbt"].median() / steps["mlp"].median()
+        cells = [str(env), f"{rows['threshold'].iloc[0]:g}", *map(median_and_range, steps.values())]
+        lines.append("| " + " | ".join([*cells, f"{ratio:.2f}"]) + " |")
+    return lines
+
+
+def median_and_range(values: pd.Series) -> str:
+    """Return the median, the least and the most, and how many there are; infinity is a dash."""
+    median, least, most = (
+        f"{value:.1f}" if value < math.inf else "-"
+        for value in (values.median(), values.min(), values.max())
+    )
+    return f"{median} ({least} to {most}, {len(values)})"
 
 
 PEERS = {"gbrl": "gbrl", "xgboost": "xgboost", "lightgbm_one_output": "lightgbm, one output"}

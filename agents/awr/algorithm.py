@@ -3,7 +3,7 @@
 import io
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,8 +80,9 @@ class AWR(OffPolicyAlgorithm):
         max_grad_norm: norm to which the gradient of torch parameters is clipped.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the logs.
-        policy_kwargs: arguments of the policy. Trees have other defaults here: value_lr .1; with
-            Box actions policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
+        policy_kwargs: arguments of the policy. Trees are added here where nothing else is said,
+            with other defaults: value_lr .1; with Box actions policy_lr .01, value_lr .05,
+            log_std_init 0, max_policy_grad_norm 10.
         verbose: 0 silent, 1 info, 2 debug.
         seed: of all random generators.
         device: of torch.
@@ -177,9 +178,7 @@ class AWR(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         if issubclass(self.policy_class, GBTPolicy):  # also where a model is loaded with others
-            continuous = isinstance(self.action_space, spaces.Box)
-            defaults = _CONTINUOUS_TREES if continuous else _TREES
-            self.policy_kwargs = {**defaults, **self.policy_kwargs}
+            self.policy_kwargs = {**self._defaults_of_trees(), **self.policy_kwargs}
         is_dict = isinstance(self.observation_space, spaces.Dict)
         self.replay_buffer_class = DictTrajectoryBuffer if is_dict else TrajectoryBuffer
         super()._setup_model()
@@ -194,6 +193,12 @@ class AWR(OffPolicyAlgorithm):
                 "store_routes must be False in AWR where actor and critic share nothing, got True: "
                 "routes are kept in joint steps only"
             )
+
+    def _defaults_of_trees(self) -> dict[str, Any]:
+        tree = self.policy_kwargs.get("tree")
+        if isinstance(tree, Mapping) and tree.get("learner") == "refit":
+            return {}  # the policy's own suit leaves that move
+        return _CONTINUOUS_TREES if isinstance(self.action_space, spaces.Box) else _TREES
 
     @property
     def shared(self) -> bool:

@@ -129,11 +129,12 @@ def _awr(policy: str, env: Any, **options: Any) -> Any:
 
 
 CARTPOLE, PENDULUM = "CartPole-v1", "Pendulum-v1"
+_ADDED: dict[str, Any] = {"tree": {}}  # trees that are added, with their defaults
 _BOX = {"policy_lr": 0.01, "log_std_init": -0.5}
 _MOE = {"moe": {"n_experts": 4, "top_k": 2, "hidden": 16, "width": 16}}
 _SMALL = {**_MOE, "net_arch": [16]}
 TRACES: dict[str, Callable[[], BaseAlgorithm]] = {
-    "ppo-gbt": _on_policy(PPO, "GBTPolicy", CARTPOLE),
+    "ppo-gbt": _on_policy(PPO, "GBTPolicy", CARTPOLE, policy_kwargs=_ADDED),
     "ppo-gbt-box-separate": _on_policy(
         PPO, "GBTPolicy", PENDULUM, policy_kwargs={**_BOX, "shared": False}
     ),
@@ -149,11 +150,11 @@ TRACES: dict[str, Callable[[], BaseAlgorithm]] = {
             "max_policy_grad_norm": 0.5,
         },
     ),
-    "ppo-gbt-dict": _on_policy(PPO, "GBTPolicy", Mixed()),
+    "ppo-gbt-dict": _on_policy(PPO, "GBTPolicy", Mixed(), policy_kwargs=_ADDED),
     "ppo-gbt-monotonic": _on_policy(
         PPO, "GBTPolicy", CARTPOLE, policy_kwargs={"tree": {"monotonic": [(2, 1, 1), (0, 2, -1)]}}
     ),
-    "a2c-gbt": _on_policy(A2C, "GBTPolicy", CARTPOLE),
+    "a2c-gbt": _on_policy(A2C, "GBTPolicy", CARTPOLE, policy_kwargs=_ADDED),
     "a2c-gbt-box": _on_policy(A2C, "GBTPolicy", PENDULUM, policy_kwargs=_BOX),
     "awr-gbt": _awr("GBTPolicy", CARTPOLE, policy_kwargs={"value_lr": 0.05}),
     "awr-gbt-separate": _awr(
@@ -167,7 +168,7 @@ TRACES: dict[str, Callable[[], BaseAlgorithm]] = {
     "td3-gbt": _off_policy(
         TD3, "GBTPolicy", PENDULUM, policy_kwargs={"critic": "tanh", "n_critics": 1}
     ),
-    "ppo_mask-gbt": _on_policy(MaskablePPO, "GBTPolicy", Masked()),
+    "ppo_mask-gbt": _on_policy(MaskablePPO, "GBTPolicy", Masked(), policy_kwargs=_ADDED),
     "ppo-moe": _on_policy(PPO, "MoEPolicy", CARTPOLE, policy_kwargs=_MOE),
     "ppo-moe-value-scale": _on_policy(
         PPO, "MoEPolicy", CARTPOLE, policy_kwargs={**_MOE, "value_lr_scale": 0.5}

@@ -81,7 +81,9 @@ def test_training_stops_where_a_callback_says_so() -> None:
 def test_tree_callback_logs_trees_and_time(
     algorithm: type[PPO] | type[A2C], tmp_path: Path
 ) -> None:
-    model = algorithm("GBTPolicy", "CartPole-v1", n_steps=64, device="cpu")
+    model = algorithm(
+        "GBTPolicy", "CartPole-v1", n_steps=64, device="cpu", policy_kwargs={"tree": {}}
+    )
     model.set_logger(configure(str(tmp_path), ["csv"]))
     model.learn(256, TreeCallback(), log_interval=1)
     rows = np.genfromtxt(tmp_path / "progress.csv", delimiter=",", names=True)

@@ -13,7 +13,7 @@ from rlshare.policies import GBTDQNPolicy, GBTPolicy, GBTSACPolicy, GBTTD3Policy
 OBS = torch.tensor([[1.0, 0.0, 0.5]])
 BOX = spaces.Box(-1.0, 1.0, (3,))
 POLICIES: dict[str, Callable[[], Any]] = {
-    "actor-critic": lambda: GBTPolicy(BOX, BOX, lambda _: 1.0),
+    "actor-critic": lambda: GBTPolicy(BOX, BOX, lambda _: 1.0, tree={}),
     "q": lambda: GBTDQNPolicy(BOX, spaces.Discrete(2), lambda _: 1.0),
     "sac": lambda: GBTSACPolicy(BOX, BOX, lambda _: 1.0, net_arch=[4]),
     "td3": lambda: GBTTD3Policy(BOX, BOX, lambda _: 1.0, critic="tanh"),

@@ -21,7 +21,9 @@ def policy(
     action_space: spaces.Space[Any] | None = None, schedule: float = 1.0, **kwargs: Any
 ) -> GBTPolicy:
     box = spaces.Box(-1.0, 1.0, (3,))
-    return GBTPolicy(box, action_space or spaces.Discrete(2), lambda _: schedule, **kwargs)
+    return GBTPolicy(
+        box, action_space or spaces.Discrete(2), lambda _: schedule, **{"tree": {}, **kwargs}
+    )
 
 
 def backward(policy: GBTPolicy, n: int = 16) -> torch.Tensor:
@@ -151,7 +153,7 @@ def test_log_std_is_absent_without_box_actions() -> None:
 
 
 def test_a2c_passes_its_optimizer_to_the_torch_parameters() -> None:
-    model = A2C("GBTPolicy", "Pendulum-v1", device="cpu")
+    model = A2C("GBTPolicy", "Pendulum-v1", device="cpu", policy_kwargs={"tree": {}})
     optimizer = model.policy.optimizer
     assert type(optimizer.torch_optimizer) is torch.optim.RMSprop
     model.learn(10)
@@ -238,6 +240,7 @@ def test_target_kl_stops_early_and_training_goes_on() -> None:
 def test_value_clipping_and_truncation_bootstraps_train() -> None:
     env = make_vec_env("Pendulum-v1", 2, seed=0)  # every episode ends by its time limit
     model = PPO("GBTPolicy", env, n_steps=256, batch_size=128, n_epochs=2, clip_range_vf=0.2,
+                policy_kwargs={"tree": {}},
                 seed=0, device="cpu", rollout_buffer_class=TreeRolloutBuffer)  # fmt: skip
     model.learn(1024)
     assert model.policy.n_trees == 2 * 2 * 4

@@ -225,7 +225,7 @@ def test_learning_rate_schedules_drive_it() -> None:
 @pytest.mark.parametrize("linear", [None, {}])
 def test_gradients_of_means_are_natural_with_it(linear: Any) -> None:
     model = PPO("GBTPolicy", "Pendulum-v1", n_steps=64, batch_size=64, device="cpu",
-                policy_kwargs={"linear": linear, "log_std_init": -1.0})  # fmt: skip
+                policy_kwargs={"tree": {}, "linear": linear, "log_std_init": -1.0})  # fmt: skip
     policy, actions = model.policy, torch.randn(5, 1)
     _, log_prob, _ = policy.evaluate_actions(torch.randn(5, 3), actions)
     (-log_prob.mean()).backward()

@@ -19,7 +19,7 @@ OBS, ACTIONS = torch.zeros(16, 3), torch.zeros(16, 3)
 
 
 def actor_critic(**options: Any) -> GBTPolicy:
-    return GBTPolicy(BOX, BOX, lambda _: 1.0, **options)
+    return GBTPolicy(BOX, BOX, lambda _: 1.0, **{"tree": {}, **options})
 
 
 def sac(critic: str = "tanh") -> GBTSACPolicy:
@@ -60,7 +60,7 @@ def test_a_policy_that_is_read_keeps_nothing(ask: Callable[[Any], Any]) -> None:
 @pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
 def test_after_a_look_by_predict_trees_learn_on(env: str) -> None:
     """SB3's predict leaves a policy in evaluation mode, where networks learn too."""
-    policy = PPO("GBTPolicy", env, device="cpu", seed=0).policy
+    policy = PPO("GBTPolicy", env, device="cpu", seed=0, policy_kwargs={"tree": {}}).policy
     obs = torch.randn(64, *policy.observation_space.shape)
     actions, _ = policy.predict(obs.numpy())
     loss = -policy.evaluate_actions(obs, torch.as_tensor(actions))[1].mean()
@@ -104,7 +104,7 @@ LEARNERS: Losses = {
         lambda policy: policy.parameters(),
     ),
     "anchor": (
-        lambda: GBTPolicy(BOX, spaces.Discrete(2), lambda _: 1.0, shared=False),
+        lambda: GBTPolicy(BOX, spaces.Discrete(2), lambda _: 1.0, shared=False, tree={}),
         lambda policy: policy.predict_values(OBS).mean(),
         lambda policy: policy.parameters(),
     ),

@@ -38,7 +38,12 @@ def to_below_zero(remaining: float) -> float:
 def make(name: str, learning_rate: Any) -> Any:
     algorithm, env, settings = ALGORITHMS[name]
     return algorithm(
-        "GBTPolicy", env, learning_rate=learning_rate, seed=0, device="cpu", **settings
+        "GBTPolicy",
+        env,
+        learning_rate=learning_rate,
+        seed=0,
+        device="cpu",
+        **{"policy_kwargs": {"tree": {}}, **settings},
     )
 
 
@@ -116,7 +121,7 @@ def test_trees_keep_their_rates_at_the_first_or_else_the_largest(
 
 def test_a_rate_below_zero_moves_no_log_std() -> None:
     box = spaces.Box(-1.0, 1.0, (2,))
-    policy = GBTPolicy(box, box, lambda _: 0.5)
+    policy = GBTPolicy(box, box, lambda _: 0.5, tree={})
     policy.optimizer.param_groups[0]["lr"] = -0.5
     _, log_prob, _ = policy.evaluate_actions(torch.zeros(4, 2), torch.ones(4, 2))
     log_prob.mean().backward()

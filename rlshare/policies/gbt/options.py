@@ -48,6 +48,10 @@ _REASONS = {
     "log_std_init": "its actions have no standard deviation",
 }
 
+# What PPO and A2C learn with where nothing is said, and what suits leaves that move.
+_FOREST = {"learner": "refit", "max_depth": 5}
+_OF_REFIT = {"policy_lr": 1.0, "value_lr": 1.0, "log_std_init": 0.0}
+
 
 @dataclass(frozen=True)
 class TreeOptions:
@@ -89,6 +93,11 @@ class TreeOptions:
         check_optimizer(self.optimizer_class, self.optimizer_kwargs)
         self._check_family()
 
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults that depend on what is given: none."""
+        return {}
+
     def _check_family(self) -> None:
         if self.tree_budget is not None:
             raise ValueError(
@@ -128,6 +137,11 @@ class TreeOptions:
 class TreeActorCriticOptions(TreeOptions):
     """``policy_kwargs`` of :class:`rlshare.policies.GBTPolicy`, for PPO, A2C and AWR.
 
+    A policy that is given none of ``tree``, ``policy_lr``, ``value_lr`` and ``tree_budget`` is a
+    forest of constant size, ``{"learner": "refit", "max_depth": 5}``. The defaults below are for
+    trees that are added; with ``learner="refit"`` those of ``policy_lr`` and ``value_lr`` are 1,
+    and that of ``log_std_init`` is 0.
+
     Args:
         tree: fields of :class:`rlshare.trees.TreeParams`; the outputs of ``monotonic`` are the
             policy's columns (logits or means), then the value; ``bins="rollout"`` needs
@@ -163,6 +177,15 @@ class TreeActorCriticOptions(TreeOptions):
     log_std_lr: Rate = 1e-3
     max_policy_grad_norm: float | None = None
     compaction_max_kl: float = 0.01
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults that depend on what is given; see the class."""
+        tree = given.get("tree")
+        if not {"tree", "policy_lr", "value_lr", "tree_budget"} & given.keys():
+            return {"tree": _FOREST, **_OF_REFIT}
+        refits = isinstance(tree, Mapping) and tree.get("learner") == "refit"
+        return dict(_OF_REFIT) if refits else {}
 
     def _check_family(self) -> None:
         self._set("log_std_init", finite("log_std_init", self.log_std_init))
@@ -316,7 +339,7 @@ def read_options(family: type[Family], given: Mapping[str, Any]) -> Family:
         )
     known = [one.name for one in dataclasses.fields(family)]
     refuse_unknown("GBTPolicy", options, known, _REASONS)
-    return family(**options)
+    return family(**{**family.defaults(options), **options})
 
 
 def learning_rate(name: str, rate: Rate) -> float | Linear | Table:
