@@ -102,29 +102,29 @@ def policies_table(results: pd.DataFrame) -> list[str]:
 
 
 def steps_table(results: pd.DataFrame) -> list[str]:
-    """Return a Markdown table of the steps to a threshold, medians and ranges over the seeds."""
-    lines = [
-        "| environment | mean of 100 episodes | trees, k steps | network, k steps | ratio |",
-        "|---|---|---|---|---|",
-    ]
-    for env, rows in results.groupby("env"):
-        steps = {
-            policy: (rows[rows["policy"] == policy]["threshold_held_at"] / 1000).fillna(math.inf)
+    """Return a Markdown table of the steps to a threshold, over the seeds."""
+    lines = ["| | mean return of 100 episodes | trees | network | ratio |", "|---|---|---|---|---|"]
+    for (env, algo), rows in results.groupby(["env", "algo"]):
+        trees, network = (
+            rows[rows["policy"] == policy]["threshold_held_at"].fillna(math.inf) / 1000
             for policy in ("gbt", "mlp")
-        }
-        ratio = steps["gbt"].median() / steps["mlp"].median()
-        cells = [str(env), f"{rows['threshold'].iloc[0]:g}", *map(median_and_range, steps.values())]
-        lines.append("| " + " | ".join([*cells, f"{ratio:.2f}"]) + " |")
+        )
+        cells = [f"{env}, {algo.upper()}", f"{rows['threshold'].iloc[0]:g}"]
+        cells += [median_and_range(trees), median_and_range(network)]
+        cells.append(f"{trees.median() / network.median():.2f}" if len(network) else "")
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def median_and_range(values: pd.Series) -> str:
-    """Return the median, the least and the most, and how many there are; infinity is a dash."""
+def median_and_range(steps: pd.Series) -> str:
+    """Return the median of thousands of steps, the least and the most, and how many there are."""
+    if steps.empty:
+        return ""
     median, least, most = (
-        f"{value:.1f}" if value < math.inf else "-"
-        for value in (values.median(), values.min(), values.max())
+        f"{value:.1f}k" if value < math.inf else "not"
+        for value in (steps.median(), steps.min(), steps.max())
     )
-    return f"{median} ({least} to {most}, {len(values)})"
+    return f"**{median}** ({least} to {most}; {len(steps)})"
 
 
 PEERS = {"gbrl": "gbrl", "xgboost": "xgboost", "lightgbm_one_output": "lightgbm, one output"}
@@ -189,8 +189,12 @@ def main() -> None:
     args = parser.parse_args()
     learning = pd.read_csv(HERE / "results" / "learning.csv")
     recipes = learning[learning["settings"] == "recipe"]
+    few_steps = pd.read_csv(HERE / "results" / "few_steps.csv")
     pages = {
         "README.md": {"short": short_table(recipes)},
+        "docs/few-steps.md": {
+            "steps": steps_table(few_steps[few_steps["settings"] == "recipe"]),
+        },
         "docs/results.md": {
             "classic": classic_table(recipes),
             "policies": policies_table(recipes),

@@ -160,7 +160,9 @@ TRACES: dict[str, Callable[[], BaseAlgorithm]] = {
     "awr-gbt-separate": _awr(
         "GBTPolicy", CARTPOLE, policy_kwargs={"shared": False, "value_lr": 0.005}
     ),
-    "dqn-gbt": _off_policy(DQN, "GBTPolicy", CARTPOLE, target_update_interval=40),
+    "dqn-gbt": _off_policy(
+        DQN, "GBTPolicy", CARTPOLE, target_update_interval=40, policy_kwargs=_ADDED
+    ),
     "sac-gbt": _off_policy(SAC, "GBTPolicy", PENDULUM, policy_kwargs={"net_arch": [16]}),
     "sac-gbt-tree-critics": _off_policy(
         SAC, "GBTPolicy", PENDULUM, policy_kwargs={"critic": "quadratic", "tree": {"max_depth": 3}}

@@ -98,7 +98,7 @@ def test_tree_callback_logs_trees_and_time(
 def test_tree_callback_off_policy(algorithm: Any, n_ensembles: int, tmp_path: Path) -> None:
     action = "discrete" if algorithm is DQN else "box"
     env = make_vec_env(ContextualBandit, seed=0, env_kwargs={"action": action})
-    kwargs = {} if algorithm is DQN else {"critic": "linear"}
+    kwargs: dict[str, Any] = {"tree": {}} if algorithm is DQN else {"critic": "linear"}
     model = algorithm("GBTPolicy", env, device="cpu", learning_starts=10, policy_kwargs=kwargs)
     model.set_logger(configure(str(tmp_path), ["csv"]))
     model.learn(100, TreeCallback(), log_interval=20)

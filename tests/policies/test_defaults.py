@@ -1,9 +1,10 @@
 """What a tree policy is where nothing, or little, is said."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from stable_baselines3 import A2C, PPO
+from stable_baselines3 import A2C, DQN, PPO
 
 from rlshare.agents import AWR
 from rlshare.policies import GBTPolicy
@@ -55,22 +56,39 @@ def test_rates_are_those_of_the_learner() -> None:
     assert rates(policy({"tree": tree, "value_lr": 0.5, "log_std_init": -1})) == (1.0, 0.5)
 
 
+@pytest.mark.parametrize("given", [None, {"optimizer_kwargs": {}}])
+def test_leaves_of_dqn_move(given: Any) -> None:
+    model = DQN("GBTPolicy", "CartPole-v1", device="cpu", policy_kwargs=given)
+    assert model.policy.ensembles[0].refits  # type: ignore[index, union-attr]
+
+
+@pytest.mark.parametrize("given", [{"tree": {}}, {"value_lr": 0.1}])
+def test_dqn_adds_trees_where_something_is_said(given: Any) -> None:
+    model = DQN("GBTPolicy", "CartPole-v1", device="cpu", policy_kwargs=given)
+    assert not model.policy.ensembles[0].refits  # type: ignore[index, union-attr]
+
+
 def test_awr_adds_trees() -> None:
     made = policy(None, AWR)
     assert not made.ensembles[0].refits
     assert rates(made) == (0.01, 0.05)
 
 
-def test_trees_that_were_added_by_default_act_alike_and_learn_on(tmp_path: Any) -> None:
-    """Policies saved with the defaults of before, {} and trees that are added."""
-    settings: dict[str, Any] = {"n_steps": 32, "batch_size": 16, "device": "cpu", "seed": 0}
-    old = PPO("GBTPolicy", "CartPole-v1", policy_kwargs={"tree": {}}, **settings).learn(64)
-    old.policy_kwargs = {}
+@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])
+def test_trees_that_were_added_by_default_go_on_so(algorithm: Any, tmp_path: Path) -> None:
+    """Policies saved with the defaults of before, when trees were added."""
+    settings: dict[str, Any] = {"learning_starts": 8} if algorithm is DQN else {"n_steps": 64}
+    options = {"device": "cpu", "seed": 0, **settings}
+    old = algorithm("GBTPolicy", "CartPole-v1", policy_kwargs={"tree": {}}, **options).learn(64)
+    del old.policy_kwargs["tree"]
     old.save(tmp_path / "old")
-    new = PPO.load(tmp_path / "old", env=old.get_env(), device="cpu")
-    observations = old.get_env().observation_space.sample()[None]  # type: ignore[union-attr]
-    tensor, _ = old.policy.obs_to_tensor(observations)
-    assert (old.policy.predict_values(tensor) == new.policy.predict_values(tensor)).all()
-    n_trees = new.policy.n_trees  # type: ignore[operator]
+    new = algorithm.load(tmp_path / "old", env=old.get_env(), device="cpu")
+    for ours, theirs in zip(new.policy.ensembles, old.policy.ensembles, strict=True):
+        assert ours.to_bytes() == theirs.to_bytes()
     new.learn(32, reset_num_timesteps=False)
-    assert new.policy.n_trees >= n_trees > 0  # type: ignore[operator]
+    old.learn(32, reset_num_timesteps=False)
+    assert new.policy.n_trees == old.policy.n_trees > 0
+    new.policy.save(tmp_path / "policy")
+    again = type(new.policy).load(tmp_path / "policy", device="cpu")
+    assert again.n_trees == new.policy.n_trees
+    assert not again.ensembles[0].refits

@@ -20,7 +20,7 @@ def bandit(observation: str = "box", n_envs: int = 8) -> VecEnv:
 
 def agent(env: Any = "CartPole-v1", policy: dict[str, Any] | None = None, **settings: Any) -> DQN:
     settings = {"train_freq": 8, "batch_size": 128, "learning_starts": 100, "seed": 0} | settings
-    return DQN("GBTPolicy", env, device="cpu", policy_kwargs=policy, **settings)
+    return DQN("GBTPolicy", env, device="cpu", policy_kwargs=policy or {"tree": {}}, **settings)
 
 
 @pytest.mark.parametrize("learner", ["grow", "refit"])

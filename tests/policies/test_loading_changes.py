@@ -108,7 +108,7 @@ def test_a_new_learning_rate_is_the_new_reference(kind: str) -> None:
     [
         ("ppo", {"shared": True}, {"shared": False}, r"options that shape a policy \(shared"),
         ("ppo", {}, {"tree": {"grow_policy": "greedy"}}, "grow_policy must be 'oblivious'"),
-        ("dqn", {}, {"tree": {"categorical": [0]}}, "categorical must be None"),
+        ("dqn", {"tree": {}}, {"tree": {"categorical": [0]}}, "categorical must be None"),
         ("ppo", {}, {"tree": {"monotonic": [(0, 1, 1)]}}, "monotonic must not constrain"),
         ("sac", {}, {"critic": "quadratic"}, "critic must be 'tanh', the form of the saved trees"),
         ("td3", {}, {"critic": "nn"}, r"options that shape a policy \(shared"),

@@ -109,7 +109,7 @@ LEARNERS: Losses = {
         lambda policy: policy.parameters(),
     ),
     "q": (
-        lambda: GBTDQNPolicy(BOX, spaces.Discrete(2), lambda _: 1.0),
+        lambda: GBTDQNPolicy(BOX, spaces.Discrete(2), lambda _: 1.0, tree={}),
         lambda policy: policy.q_net(OBS).mean(),
         lambda policy: policy.q_net.parameters(),
     ),

@@ -158,7 +158,7 @@ class GBTPolicy(TreePolicy, ActorCriticPolicy):
         Learning", 1998), and one ``policy_lr`` serves while the deviations fall.
         """
         is_gaussian = isinstance(self.action_space, spaces.Box)
-        moves = self.options.tree.get("learner") == "refit" or self.options.linear is not None
+        moves = self.ensembles[0].refits or self.options.linear is not None
         return is_gaussian and moves
 
     @property

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor
 
 from rlshare.policies.gbt.options import TreeOptions
 from rlshare.policies.saving import SavedPolicy
@@ -73,6 +74,8 @@ class TreePolicy(SavedPolicy):
         Raises:
             RuntimeError: for trees or networks of another structure.
         """
+        if self.options.by_default:
+            self._adopt_learner(state_dict)
         own = [(trees.params, trees.schedules, _line(trees)) for trees in self.ensembles]
         if strict:
             self._check_structure(state_dict)
@@ -82,6 +85,21 @@ class TreePolicy(SavedPolicy):
                 params = replace(params, random_state=trees.params.random_state)
             trees.train_on_with(params, schedules, line)
         return found
+
+    def _adopt_learner(self, state_dict: Mapping[str, Any]) -> None:
+        """Add trees, where those of a state were added and no option says anything else."""
+        for name, module in list(cast("BasePolicy", self).named_modules()):
+            state = state_dict.get(f"{name}._extra_state")
+            if not (isinstance(module, TreeEnsemble) and isinstance(state, Tensor)):
+                continue
+            try:
+                saved = BoostedTrees.from_bytes(state.cpu().numpy().tobytes())
+            except ValueError:
+                continue  # it is refused where it is loaded
+            ours = module.trees
+            if not saved.refits and (saved.n_outputs, ours.refits) == (ours.n_outputs, True):
+                module.adopt(saved)
+                self.options = self.options.of_added_trees()
 
     def _check_structure(self, state_dict: Mapping[str, Any]) -> None:
         ours = _fixed_shapes(cast("BasePolicy", self).state_dict())

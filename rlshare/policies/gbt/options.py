@@ -7,7 +7,7 @@ lists; what a family keeps is plain data, from which an equal one is made.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ _REASONS = {
     "log_std_init": "its actions have no standard deviation",
 }
 
-# What PPO and A2C learn with where nothing is said, and what suits leaves that move.
+# What PPO, A2C and DQN learn with where nothing is said; what suits PPO's leaves that move.
 _FOREST = {"learner": "refit", "max_depth": 5}
 _OF_REFIT = {"policy_lr": 1.0, "value_lr": 1.0, "log_std_init": 0.0}
 
@@ -69,6 +69,8 @@ class TreeOptions:
     Raises:
         ValueError: for an option that breaks its rule; the message states both.
     """
+
+    by_default: ClassVar[bool] = False  # whether the learner was chosen since nothing was said
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     value_lr: Rate = 0.1
@@ -118,6 +120,12 @@ class TreeOptions:
     def plain(self) -> dict[str, Any]:
         """Return the options as a dict, of which an equal family is made."""
         return {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+
+    def of_added_trees(self) -> Self:
+        """Return these options with the defaults of trees that are added."""
+        names = type(self).defaults({})
+        rest = {name: value for name, value in self.plain().items() if name not in names}
+        return type(self)(**rest)
 
     def params(self, categorical: Sequence[int]) -> TreeParams:
         """Return the ``TreeParams`` of ``tree``, with the space's categorical features.
@@ -238,6 +246,9 @@ class TreeActorCriticOptions(TreeOptions):
 class TreeQOptions(TreeOptions):
     """``policy_kwargs`` of :class:`rlshare.policies.GBTDQNPolicy`.
 
+    A policy that is given neither ``tree`` nor ``value_lr`` is a forest of constant size,
+    ``{"learner": "refit", "max_depth": 5}``.
+
     Args:
         tree: fields of :class:`rlshare.trees.TreeParams`; ``bins`` is "batch".
         value_lr: rate of the trees: a number, ``{"init": a, "stop": b, "T": n}`` for a linear
@@ -251,6 +262,11 @@ class TreeQOptions(TreeOptions):
     """
 
     value_lr: Rate = 0.3
+
+    @classmethod
+    def defaults(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the defaults that depend on what is given; see the class."""
+        return {} if {"tree", "value_lr"} & given.keys() else {"tree": _FOREST}
 
 
 @dataclass(frozen=True)
@@ -339,7 +355,10 @@ def read_options(family: type[Family], given: Mapping[str, Any]) -> Family:
         )
     known = [one.name for one in dataclasses.fields(family)]
     refuse_unknown("GBTPolicy", options, known, _REASONS)
-    return family(**{**family.defaults(options), **options})
+    defaults = family.defaults(options)
+    chosen = family(**{**defaults, **options})
+    chosen._set("by_default", "tree" in defaults)
+    return chosen
 
 
 def learning_rate(name: str, rate: Rate) -> float | Linear | Table:

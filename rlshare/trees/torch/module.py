@@ -166,6 +166,15 @@ class TreeEnsemble(nn.Module):
         self._cache = None
         self.trees_changed()
 
+    def adopt(self, like: BoostedTrees) -> None:
+        """Begin anew by the params and rates of other trees, so that these can be loaded."""
+        ours = self.trees
+        self.trees = BoostedTrees(
+            ours.n_features, ours.n_outputs, like.params, like.schedules, ours.bias, ours.n_threads
+        )
+        self.clear_tape()
+        self._cache = None
+
     def check_trees(self, trees: BoostedTrees) -> None:
         """Refuse trees that cannot take the place of these.
 

@@ -40,11 +40,22 @@ class FollowedEnsemble(TreeEnsemble):
     def __init__(self, trees: BoostedTrees, grad_clips: Sequence[GradClip] = ()) -> None:
         refuse_linear(trees)
         super().__init__(trees, grad_clips)
-        average = average_of(trees)
-        numbers = torch.from_numpy(average.online())
-        self.register_parameter(average.name, nn.Parameter(numbers, requires_grad=False))
+        self._register(average_of(trees))
         # As no submodule: its numbers are parameters of the target network alone.
         self.__dict__["target"] = TargetEnsemble(self)
+
+    def _register(self, average: Average) -> None:
+        numbers = torch.from_numpy(average.online())
+        self.register_parameter(average.name, nn.Parameter(numbers, requires_grad=False))
+
+    def adopt(self, like: BoostedTrees) -> None:
+        """Begin anew by the params and rates of other trees; so does the target."""
+        name = average_of(self.trees).name
+        delattr(self, name)
+        delattr(self.target, name)
+        super().adopt(like)
+        self._register(average_of(self.trees))
+        self.target.follow_online()
 
     def trees_changed(self) -> None:
         """Follow the trees; new ones have the weight 1 here, and 0 in the target."""
@@ -110,11 +121,15 @@ class TargetEnsemble(nn.Module):
     def __init__(self, online: FollowedEnsemble) -> None:
         super().__init__()
         self.__dict__["online"] = online  # as no submodule: it belongs to the online network
+        self.n_evaluations = 0  # (row, tree) pairs walked so far
+        self.follow_online()
+
+    def follow_online(self) -> None:
+        """Begin, equal to the online ensemble."""
         average = self._average
         numbers = torch.from_numpy(average.online().astype(np.float64))
         self.register_parameter(average.name, nn.Parameter(numbers, requires_grad=False))
-        self.n_evaluations = 0  # (row, tree) pairs walked so far
-        online.trees.follow(self)
+        self.online.trees.follow(self)
 
     @property
     def _average(self) -> Average:
