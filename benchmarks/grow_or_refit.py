@@ -81,7 +81,7 @@ def main() -> None:
     for axis in axes[:-1]:
         axis.plot(GRID[:, 0], truth(GRID)[:, 0], "k--", linewidth=1, label="the function")
         axis.set_xlabel("x")
-    axes[0].legend(fontsize="small")
+    axes[-1].legend(fontsize="small")
     axes[-1].set(title="error", xlabel="steps", xscale="log", yscale="log")
     figure.savefig(RESULTS / "grow_or_refit.png", dpi=120)
 

@@ -190,11 +190,10 @@ def main() -> None:
     learning = pd.read_csv(HERE / "results" / "learning.csv")
     recipes = learning[learning["settings"] == "recipe"]
     few_steps = pd.read_csv(HERE / "results" / "few_steps.csv")
+    steps = steps_table(few_steps[few_steps["settings"] == "recipe"])
     pages = {
-        "README.md": {"short": short_table(recipes)},
-        "docs/few-steps.md": {
-            "steps": steps_table(few_steps[few_steps["settings"] == "recipe"]),
-        },
+        "README.md": {"short": short_table(recipes), "steps": steps},
+        "docs/few-steps.md": {"steps": steps},
         "docs/results.md": {
             "classic": classic_table(recipes),
             "policies": policies_table(recipes),
