@@ -3,7 +3,7 @@
 import io
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from rlshare.agents.awr.trajectories import (
     TrajectorySamples,
 )
 from rlshare.policies import GBTPolicy, MoECnnPolicy, MoEPolicy
+from rlshare.policies.gbt.options import TreeActorCriticOptions
 
 _CHUNK = 4096  # rows whose values are computed at once
 # Of trees, where ``policy_kwargs`` say nothing else: so their value follows returns of hundreds
@@ -80,9 +81,8 @@ class AWR(OffPolicyAlgorithm):
         max_grad_norm: norm to which the gradient of torch parameters is clipped.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the logs.
-        policy_kwargs: arguments of the policy. Trees are added here where nothing else is said,
-            with other defaults: value_lr .1; with Box actions policy_lr .01, value_lr .05,
-            log_std_init 0, max_policy_grad_norm 10.
+        policy_kwargs: arguments of the policy. Trees that are added have other defaults here: value_lr
+            .1; with Box actions policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
         verbose: 0 silent, 1 info, 2 debug.
         seed: of all random generators.
         device: of torch.
@@ -195,9 +195,8 @@ class AWR(OffPolicyAlgorithm):
             )
 
     def _defaults_of_trees(self) -> dict[str, Any]:
-        tree = self.policy_kwargs.get("tree")
-        if isinstance(tree, Mapping) and tree.get("learner") == "refit":
-            return {}  # the policy's own suit leaves that move
+        if TreeActorCriticOptions.defaults(self.policy_kwargs):
+            return {}  # leaves move, which the policy's own defaults suit
         return _CONTINUOUS_TREES if isinstance(self.action_space, spaces.Box) else _TREES
 
     @property

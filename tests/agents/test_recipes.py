@@ -106,7 +106,11 @@ def test_the_papers_settings_of_cartpole() -> None:
 
 @pytest.mark.parametrize(
     ("algo", "policy", "env"),
-    [("ppo", "gbt", "Pendulum-v1"), ("ppo", "mlp", "CartPole-v1"), ("a2c", "gbt", "CartPole-v1")],
+    [
+        ("ppo", "gbt", "LunarLander-v3"),
+        ("ppo", "mlp", "CartPole-v1"),
+        ("a2c", "gbt", "CartPole-v1"),
+    ],
 )
 def test_both_sets_have_the_same_where_the_paper_has_no_other(
     algo: str, policy: str, env: str

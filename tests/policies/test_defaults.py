@@ -20,7 +20,7 @@ def rates(made: GBTPolicy) -> tuple[float, ...]:
     return tuple(made.ensembles[0].learning_rates(0))
 
 
-@pytest.mark.parametrize("algorithm", [PPO, A2C])
+@pytest.mark.parametrize("algorithm", [PPO, A2C, AWR])
 @pytest.mark.parametrize("given", [None, {}, {"shared": True, "log_std_lr": 1e-3}])
 def test_leaves_move_where_nothing_is_said_of_trees(algorithm: Any, given: Any) -> None:
     made = policy(given, algorithm)
@@ -68,10 +68,9 @@ def test_dqn_adds_trees_where_something_is_said(given: Any) -> None:
     assert not model.policy.ensembles[0].refits  # type: ignore[index, union-attr]
 
 
-def test_awr_adds_trees() -> None:
-    made = policy(None, AWR)
-    assert not made.ensembles[0].refits
-    assert rates(made) == (0.01, 0.05)
+def test_added_trees_of_awr_have_its_own_rates() -> None:
+    assert rates(policy({"tree": {}}, AWR)) == (0.01, 0.05)
+    assert rates(policy({"value_lr": 0.2}, AWR)) == (0.01, 0.2)
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])

@@ -48,7 +48,7 @@ _REASONS = {
     "log_std_init": "its actions have no standard deviation",
 }
 
-# What PPO, A2C and DQN learn with where nothing is said; what suits PPO's leaves that move.
+# What PPO, A2C, AWR and DQN learn with where nothing is said; what suits PPO's leaves that move.
 _FOREST = {"learner": "refit", "max_depth": 5}
 _OF_REFIT = {"policy_lr": 1.0, "value_lr": 1.0, "log_std_init": 0.0}
 
