@@ -1,4 +1,6 @@
 // Trees that are drawn and whose leaves move: unwrap, call, wrap.
+#include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "../trees/draw.h"
@@ -46,6 +48,8 @@ void py_refit(Forest& forest, const LeafIds& ids, const Rows& rows, const FloatA
     py::gil_scoped_release release;
     leaves = refitted(forest.view(), ids, index, g, rates.data(), l2, threads(n_threads));
   }
+  require(std::all_of(leaves.begin(), leaves.end(), [](float leaf) { return std::isfinite(leaf); }),
+          "leaves must stay finite in float32: gradients, weights or rates are too large");
   forest.replace_leaves(leaves);
 }
 

@@ -219,7 +219,8 @@ class BoostedTrees(Ensemble):
         self._growing.grow(
             self._forest, codes, grads, weights, rates, self.n_steps_done, self.n_threads or 0
         )
-        self._structure, self._linear = object(), linear
+        # What was learnt for drawing tests anew goes: they would replace those of the new tree too.
+        self._structure, self._linear, self._sample = object(), linear, None
 
     def _move_leaves(
         self,
@@ -246,9 +247,11 @@ class BoostedTrees(Ensemble):
         if index is not None and (is_drawn or self._linear is not None):
             rows = X.rows[index]
         linear = self._next_linear(rows, grads, weights, lr_scale)
+        forest, sample, structure = self._forest, self._sample, self._structure
+        followers = self._targets.leaf_tables() if is_drawn else []
+        tables: Sequence[FloatArray] = ()
         if is_drawn:
-            followers = self._targets.leaf_tables()
-            forest, self._sample, tables = refitting.prepared(
+            forest, sample, tables = refitting.prepared(
                 self._forest,
                 self.params,
                 self._sample,
@@ -260,18 +263,19 @@ class BoostedTrees(Ensemble):
                 [leaves.astype(_FLOAT32) for _, leaves in followers],
             )
             if forest is not self._forest:
-                self._forest = forest
-                self._structure = object()
-                for (target, _), table in zip(followers, tables, strict=True):
-                    target.replace_leaves(table.astype(np.float64))
-        ids = self._find(X)
+                structure = object()
+        ids = X.of(forest, structure, self._encoder, n_threads)
         _, drawn = self._growing.draw(len(grads), self.n_steps_done)
         if drawn is not None:
             index = drawn if index is None else index[drawn]
             grads = grads[drawn]
             weights = None if weights is None else weights[drawn]
         l2 = self.params.l2_regularization or 0.0
-        _core.refit(self._forest, ids, index, grads, weights, rates, l2, n_threads)
+        _core.refit(forest, ids, index, grads, weights, rates, l2, n_threads)
+        if forest is not self._forest:
+            for (target, _), table in zip(followers, tables, strict=True):
+                target.replace_leaves(table.astype(np.float64))
+        self._forest, self._sample, self._structure = forest, sample, structure
         self._version, self._linear = object(), linear
 
     def _next_linear(

@@ -242,7 +242,8 @@ def _fitted(
     forest = _core.Forest(new)
     rates = np.ones(forest.n_outputs, np.float32)
     for _ in range(_FIT_STEPS):  # they average over all trees, and so hardly fit noise
-        error = _core.sum_leaves(forest, ids, None, n_threads) - target
+        with np.errstate(invalid="ignore"):  # of infinities, which the core refuses
+            error = _core.sum_leaves(forest, ids, None, n_threads) - target
         _core.refit(forest, ids, None, error, None, rates, _FIT_L2, n_threads)
     return forest.leaves
 

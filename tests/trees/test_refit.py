@@ -365,12 +365,29 @@ WRONG: dict[str, tuple[Any, str]] = {
         "leaf_ids were made by another model",
     ),
     "no number in G": (lambda m: m.step(X0, G0 * np.nan), "must be finite"),
+    "sums beyond float32": (lambda m: m.step(X0, G0 * 0 + 1e38), "leaves must stay finite"),
+    "weights beyond float32": (
+        lambda m: m.step(X0, G0, sample_weight=np.full(64, 3e38)),
+        "leaves must stay finite",
+    ),
     "compaction": (lambda m: m.compact(X0, 4, 2), "learner must be 'grow'"),
     "a target of weights": (lambda m: TargetTrees(m, [1.0]), "has leaves of its own"),
     "weights of a target": (lambda m: TargetTrees(m).weights, "has leaves of its own"),
     "too few leaves": (lambda m: m.predict(X0, leaves=m.leaves[1:]), "one number for each"),
     "a mark of a grower": (lambda m: m.rewind(grown(2).mark()), "learner='refit'"),
 }
+
+
+def test_sums_too_large_to_be_drawn_anew_are_refused() -> None:
+    params = TreeParams(learner="refit", n_trees=50, random_state=0)
+    model = BoostedTrees(3, 1, params, learning_rate=40.0)
+    X = batch(512)[0]
+    for _ in range(19):
+        model.step(X, np.full((512, 1), 5e35))
+    before = model.to_bytes()
+    with pytest.raises(ValueError, match="leaves must stay finite"):
+        model.step(X, np.full((512, 1), 5e35))
+    assert model.to_bytes() == before
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -417,4 +434,15 @@ def test_growing_may_go_over_into_refitting() -> None:
     before = features(model)
     extend(model, 30, n=512)
     assert (model.n_trees, model.n_steps_done) == (T, T + 30)
+    np.testing.assert_array_equal(features(model), before)
+
+
+def test_trees_that_were_grown_in_between_are_not_drawn_anew() -> None:
+    model = grown(3, learner="refit", n_trees=T, random_state=1)
+    model.train_on_with(TreeParams(random_state=1), model.schedules)
+    extend(model, 4)
+    model.train_on_with(TreeParams(learner="refit", n_trees=T, random_state=1), model.schedules)
+    before = features(model)
+    extend(model, 25, n=512)
+    assert (model.n_trees, model.n_steps_done) == (T + 4, 32)
     np.testing.assert_array_equal(features(model), before)
