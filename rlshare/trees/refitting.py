@@ -17,6 +17,9 @@ FloatArray = NDArray[np.float32]
 # Rows stepped on, repetitions counted, after which tests are drawn anew: often while little is
 # learnt, then no more, since each time something is lost.
 REDRAWN_AFTER = (10_000, 20_000, 80_000)
+# Where steps have fewer rows than the first of these, after these rows too: of few rows, which may
+# be all alike, tests cannot be good.
+OF_SMALL_STEPS = (64, 512)
 
 _MAX_PER_STEP = 512  # rows that count, so that large batches are several steps too
 _MAX_ROWS = 2048
@@ -149,7 +152,8 @@ def prepared(
         targets = [forest.leaves for _ in targets]
     before = sample.n_seen
     sample = sample.after(forest, rows, grads, weights, rng, n_threads)
-    if any(before < n <= sample.n_seen for n in REDRAWN_AFTER):
+    early = OF_SMALL_STEPS if len(rows) < OF_SMALL_STEPS[0] else ()
+    if any(before < n <= sample.n_seen for n in (*early, *REDRAWN_AFTER)):
         forest, targets = redrawn(forest, params, sample, seed, n_threads, targets)
     return forest, sample if sample.n_seen < REDRAWN_AFTER[-1] else None, targets
 
