@@ -124,9 +124,11 @@ def _words(report: Report) -> str:
 
     returns = report.student_returns
     kept = "the teacher is no better than random actions"
-    if report.kept is not None and report.kept_interval is not None:
-        low, high = report.kept_interval
-        kept = f"kept {report.kept:.2f} [{low:.2f}, {high:.2f}] of the teacher's return"
+    if report.kept is not None:
+        interval = "(too few episodes for an interval)"
+        if report.kept_interval is not None:
+            interval = "[{:.2f}, {:.2f}]".format(*report.kept_interval)
+        kept = f"kept {report.kept:.2f} {interval} of the teacher's return"
     trees = "1 tree" if report.n_trees == 1 else f"{report.n_trees:,} trees"
     path = shlex.quote(report.run)
     return (

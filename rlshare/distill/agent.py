@@ -21,6 +21,7 @@ from rlshare.distill.rounds import Round, best, dagger
 from rlshare.distill.stage import Stage, View
 from rlshare.distill.teacher import Teacher
 from rlshare.policies.gbt.actor_critic import GBTPolicy
+from rlshare.policies.gbt.base import line_of
 from rlshare.policies.spaces import check_spaces
 from rlshare.trees import BoostedTrees
 
@@ -74,7 +75,7 @@ class Distilled:
         found = []
         for module, trees in zip(modules, (self.policy, self.value), strict=True):
             new, own = trees.copy(), module.trees
-            new.train_on_with(own.params, list(own.schedules))
+            new.train_on_with(own.params, list(own.schedules), line_of(own))
             new.n_threads, new.n_steps_done = own.n_threads, 0
             found.append(new)
         for module, new in zip(modules, found, strict=True):

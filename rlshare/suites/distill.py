@@ -48,7 +48,8 @@ class Report:
         random_returns: of uniformly random actions.
         student_returns: of the student.
         kept: of the teacher's return above that of random actions; None where there is none.
-        kept_interval: its 95 % bootstrap interval.
+        kept_interval: its 95 % bootstrap interval; None where episodes are too few to say that
+            the teacher is better than random actions.
         agreement: with the teacher, on the student's own states.
         best_round: whose student it is.
         rounds: number of states, mean return and agreement of each.
@@ -204,7 +205,7 @@ def _score(played: Played) -> str:
 
 def _kept(
     student: Played, teacher: Played, random: Played
-) -> tuple[float, tuple[float, float]] | tuple[None, None]:
+) -> tuple[float, tuple[float, float] | None] | tuple[None, None]:
     found = return_kept(*(np.asarray(each.returns) for each in (student, teacher, random)))
     return found or (None, None)
 

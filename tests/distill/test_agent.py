@@ -147,6 +147,19 @@ def test_students_act_and_learn_in_stable_baselines3(kind: str, parts: bool, sin
     assert policy.ensembles[0].n_steps_done == 20  # 2 rollouts of 10 epochs
 
 
+def test_a_line_of_the_policy_moves_when_it_is_trained_on() -> None:
+    env = partial(walks, SPACES["choices"])
+    found = distill(PPO("MlpPolicy", env(), seed=0, device="cpu"), env, TINY)
+    kwargs = {"shared": False, "tree": {"learner": "refit"}, "linear": {"rate": [0.5, 0.2]}}
+    student = PPO("GBTPolicy", env(), n_steps=32, batch_size=32, policy_kwargs=kwargs, seed=0)
+    policy: Any = student.policy
+    found.install(policy)
+    student.learn(32)
+    for trees, rate in zip(policy.ensembles, (0.5, 0.2), strict=True):
+        assert set(trees.linear_part.params.rate) == {rate}
+        assert trees.linear_part.coefficients.any()
+
+
 def test_a_policy_of_another_form_is_refused() -> None:
     env = partial(walks, SPACES["choices"])
     found = distill(PPO("MlpPolicy", env(), seed=0), env, TINY)

@@ -29,3 +29,13 @@ def test_nothing_to_keep() -> None:
     same = np.array([1.0, 2.0])
     assert return_kept(same, same, same) is None
     assert return_kept(same, same, same + 1) is None
+
+
+def test_too_few_episodes_give_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    student, teacher, random = (rng.normal(mean, 100, 3) for mean in (-1000, -1000, -1000))
+    teacher += random.mean() - teacher.mean() + 1
+    found = return_kept(student, teacher, random)
+    assert found is not None
+    assert np.isfinite(found[0])
+    assert found[1] is None

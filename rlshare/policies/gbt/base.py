@@ -76,7 +76,7 @@ class TreePolicy(SavedPolicy):
         """
         if self.options.by_default:
             self._adopt_learner(state_dict)
-        own = [(trees.params, trees.schedules, _line(trees)) for trees in self.ensembles]
+        own = [(trees.params, trees.schedules, line_of(trees)) for trees in self.ensembles]
         if strict:
             self._check_structure(state_dict)
         found = super().load_state_dict(state_dict, strict, assign)
@@ -146,8 +146,8 @@ class TreePolicy(SavedPolicy):
         }
 
 
-def _line(trees: BoostedTrees) -> dict[str, Any] | None:
-    """How the linear part of an ensemble moves, None where there is none, or it stays."""
+def line_of(trees: BoostedTrees) -> dict[str, Any] | None:
+    """Return how the linear part of an ensemble moves, None where there is none, or it stays."""
     part = trees.linear_part
     return None if part is None or part.params is None else part.params.plain
 
