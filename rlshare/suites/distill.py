@@ -28,7 +28,7 @@ from rlshare.runs.errors import UserError, user_errors
 from rlshare.runs.folder import view_of
 from rlshare.runs.signals import StopOnSignals
 from rlshare.runs.trained import TrainedAgent, load_agent
-from rlshare.suites.students import student_settings, write_run
+from rlshare.suites.students import begun_run, student_settings
 from rlshare.trees import BoostedTrees
 
 _N_ENVS = 8
@@ -123,7 +123,7 @@ def distill_run(
         make, make_twin = _makers(agent)
         stage = Stage(make(), make_twin and make_twin())
     report = partial(play, stage, n_episodes=n_episodes, seed=plan.seed_of(_REPORT))
-    with StopOnSignals() as signals:
+    with begun_run(config, recipe, log_folder) as student, StopOnSignals() as signals:
         taught = report(act=lambda view: teacher.act(view.shown))
         random = report(act=_random(stage, plan))
         say(f"teacher: {_score(taught)} over {n_episodes} episodes")
@@ -150,7 +150,7 @@ def distill_run(
         played = report(act=found.act)
         share, interval = _kept(played, taught, random)
         stage.close()
-        folder = write_run(config, recipe, log_folder, found)
+        folder = student.write(found)
         result = Report(
             run=str(folder),
             teacher=str(path),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -13,7 +16,7 @@ from rlshare.distill import Distilled, Plan
 from rlshare.runs.config import RunConfig
 from rlshare.runs.errors import user_errors
 from rlshare.runs.report import write_report
-from rlshare.runs.run import new_run
+from rlshare.runs.run import Run, new_run
 from rlshare.runs.training import Outcome, Training
 from rlshare.trees import TreeParams
 
@@ -50,9 +53,14 @@ def student_settings(
     data["normalize"] = {**data.get("normalize", {}), "norm_obs": False}
     recipe = parse_recipe("ppo", "gbt", apply_overrides(data, hyperparams), "--hyperparams")
     kwargs = recipe.policy_kwargs.model_dump()
-    wanted = {"shared": False, "grow_policy": "greedy" if plan.single_tree else "oblivious"}
     tree = {"grow_policy": TreeParams.grow_policy} | (kwargs["tree"] or {})
-    given = {"shared": kwargs.get("shared"), "grow_policy": tree["grow_policy"]}
+    wanted = {
+        "shared": False,
+        "grow_policy": "greedy" if plan.single_tree else "oblivious",
+        "monotonic": None,  # it is taught without
+        "categorical": None,  # what is one, the space of the observations says
+    }
+    given = {name: tree.get(name) for name in wanted} | {"shared": kwargs.get("shared")}
     for name, value in wanted.items():
         if given[name] != value:
             raise ValueError(f"{name} of the student must be {value!r}, got {given[name]!r}")
@@ -71,16 +79,40 @@ def student_settings(
     return config, recipe
 
 
-def write_run(config: RunConfig, recipe: Recipe[Any], log_folder: Path, found: Distilled) -> Path:
-    """Make the run folder of a student, which has made no step yet, and return it."""
+@contextmanager
+def begun_run(config: RunConfig, recipe: Recipe[Any], log_folder: Path) -> Iterator[StudentRun]:
+    """Make the folder and the model of a student's run; where the block raises, the folder goes.
+
+    They come before the rounds: what is wrong with them shall not cost the student.
+
+    Raises:
+        UserError: the folder cannot be written, or PPO refuses a setting.
+    """
     run = new_run(log_folder, config, recipe)
-    training = Training(run)
-    model: Any = training.model
-    with user_errors():
-        found.install(model.policy)
-    if isinstance(training.env, VecNormalize) and found.returns_rms is not None:
-        training.env.ret_rms = found.returns_rms
-    training.finish_untrained()
-    best = training.evaluation.best if training.evaluation else None
-    write_report(run, Outcome(0, None, 0, 0.0, 0.0, best, model.policy.n_trees, False))
-    return run.folder.path
+    is_written = False
+    try:
+        yield StudentRun(run, Training(run))
+        is_written = True
+    finally:
+        if not is_written:
+            shutil.rmtree(run.folder.path)
+
+
+class StudentRun(NamedTuple):
+    """The run of a student, which makes no step."""
+
+    run: Run
+    training: Training
+
+    def write(self, found: Distilled) -> Path:
+        """Give it the trees that were found, save it, and return its folder."""
+        model: Any = self.training.model
+        with user_errors():
+            found.install(model.policy)
+        if isinstance(self.training.env, VecNormalize) and found.returns_rms is not None:
+            self.training.env.ret_rms = found.returns_rms
+        self.training.finish_untrained()
+        best = self.training.evaluation.best if self.training.evaluation else None
+        outcome = Outcome(0, None, 0, 0.0, 0.0, best, model.policy.n_trees, False)
+        write_report(self.run, outcome)
+        return self.run.folder.path

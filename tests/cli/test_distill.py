@@ -160,6 +160,10 @@ def test_ctrl_c_keeps_the_rounds_there_are(copied: Path) -> None:
         ([TEACHER, "--hyperparams", "policy_kwargs.shared:true"], "shared"),
         ([TEACHER, "--hyperparams", "policy_kwargs.tree.bins:rollout"], "bins must be 'batch'"),
         ([TEACHER, "--hyperparams", "normalize.norm_obs:true"], "norm_obs"),
+        ([TEACHER, "--hyperparams", "policy_kwargs.tree.categorical:[0]"], "categorical of the"),
+        ([TEACHER, "--hyperparams", "policy_kwargs.tree.feature_weights:[1]"], "one weight a"),
+        ([TEACHER, "--hyperparams", "batch_size:1"], "`batch_size` must be greater than 1"),
+        ([TEACHER, "--log-folder", "logs/ppo/CartPole-v1_1/run.json"], "cannot write the run"),
         (
             [TEACHER, "--single-tree", "--hyperparams", "policy_kwargs.tree:null"],
             "grow_policy of the student must be 'greedy', got 'oblivious'",
@@ -168,7 +172,8 @@ def test_ctrl_c_keeps_the_rounds_there_are(copied: Path) -> None:
 )
 def test_bad_input(arguments: list[str], words: str, teacher: Path) -> None:
     runs = set((teacher / "logs/ppo").iterdir())
-    assert words in refuses("distill", *arguments, cwd=teacher)
+    sentence = refuses("distill", "--rounds", "100000", *arguments, cwd=teacher)
+    assert words in sentence
     assert set((teacher / "logs/ppo").iterdir()) == runs
 
 
