@@ -21,7 +21,8 @@ RESULTS = Path(__file__).parent / "results" / "distill.csv"
 def row(run: Path) -> dict[str, Any]:
     report = json.loads((run / "distillation.json").read_text())
     made = json.loads((run / "run.json").read_text())
-    plan, (low, high) = report["plan"], report["kept_interval"]
+    plan = report["plan"]
+    low, high = report["kept_interval"] or (np.nan, np.nan)  # None of too few episodes
     returns = {
         f"{who}_return": f"{np.mean(report[f'{who}_returns']):.2f}"
         for who in ("teacher", "random", "student")

@@ -48,6 +48,8 @@ _CONTINUOUS_TREES = {
     "log_std_init": 0.0,
     "max_policy_grad_norm": 10.0,
 }
+# Of leaves that move, whose step on a mean is policy_lr * weight * distance.
+_CONTINUOUS_REFIT_LR = 0.1
 
 
 class AWR(OffPolicyAlgorithm):
@@ -81,8 +83,9 @@ class AWR(OffPolicyAlgorithm):
         max_grad_norm: norm to which the gradient of torch parameters is clipped.
         stats_window_size: episodes in the logged means.
         tensorboard_log: folder of the logs.
-        policy_kwargs: arguments of the policy. Trees that are added have other defaults here: value_lr
-            .1; with Box actions policy_lr .01, value_lr .05, log_std_init 0, max_policy_grad_norm 10.
+        policy_kwargs: arguments of the policy. Trees that are added have other defaults here:
+            value_lr .1; with Box actions policy_lr .01, value_lr .05, log_std_init 0,
+            max_policy_grad_norm 10. With Box actions the policy_lr of leaves that move is .1.
         verbose: 0 silent, 1 info, 2 debug.
         seed: of all random generators.
         device: of torch.
@@ -195,9 +198,10 @@ class AWR(OffPolicyAlgorithm):
             )
 
     def _defaults_of_trees(self) -> dict[str, Any]:
-        if TreeActorCriticOptions.defaults(self.policy_kwargs):
-            return {}  # leaves move, which the policy's own defaults suit
-        return _CONTINUOUS_TREES if isinstance(self.action_space, spaces.Box) else _TREES
+        continuous = isinstance(self.action_space, spaces.Box)
+        if refit := TreeActorCriticOptions.defaults(self.policy_kwargs):
+            return {**refit, "policy_lr": _CONTINUOUS_REFIT_LR} if continuous else refit
+        return _CONTINUOUS_TREES if continuous else _TREES
 
     @property
     def shared(self) -> bool:
