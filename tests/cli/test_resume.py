@@ -62,7 +62,7 @@ def test_a_resumed_run_keeps_to_its_tree_budget(tmp_path: Path) -> None:
     begun.mkdir()
     budget = ["policy_kwargs.tree_budget:50", "policy_kwargs.compaction_max_kl:1.0"]
     more_trees = ["n_epochs:4", "batch_size:128"]
-    settings = [*SETTINGS, "--hyperparams", *budget, *more_trees]
+    settings = [*SETTINGS, "--recipe", "paper", "--hyperparams", *budget, *more_trees]
     succeeds("train", *settings, "-n", "2048", cwd=begun)
     first, second = (resumed(begun, tmp_path / name) for name in ("first", "second"))
     assert parts(newest(first)) == parts(newest(second))

@@ -127,7 +127,7 @@ def test_a_missing_optuna_is_named(tmp_path: Path) -> None:
 
 def test_the_first_trial_is_the_recipe_where_the_space_holds_it() -> None:
     space = search_space("ppo", "gbt", continuous=True)
-    base = load_recipe("ppo", "gbt", "Pendulum-v1").to_data()
+    base = load_recipe("ppo", "gbt", "Pendulum-v1", recipe_set="paper").to_data()
     values = first_trial(base, space)
     assert values["policy_kwargs.policy_lr"] == base["policy_kwargs"]["policy_lr"]
     assert values["n_epochs"] == base["n_epochs"]
@@ -169,7 +169,7 @@ def test_leaves_that_move_with_a_replay_buffer(algo: str, env: str) -> None:
 @pytest.mark.parametrize("algo", ALGORITHMS)
 def test_every_sample_is_a_recipe(algo: str, policy: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    base = load_recipe(algo, policy, "Pendulum-v1").to_data()
+    base = load_recipe(algo, policy, "Pendulum-v1", recipe_set="paper").to_data()
     for _ in range(20):
         values: dict[str, Any] = study.ask(search_space(algo, policy, continuous=True)).params
         settings = tuned(base, values)

@@ -132,7 +132,8 @@ def test_views_have_other_sizes_too() -> None:
 def test_trees_learn_what_they_carry() -> None:
     """All features are categories, and reach the splits as such."""
     env = make_vec_env(DOOR_KEY, 2, seed=0, view="trees")
-    model = PPO("GBTPolicy", env, n_steps=64, batch_size=64, n_epochs=2, seed=0)
+    model = PPO("GBTPolicy", env, n_steps=64, batch_size=64, n_epochs=2, seed=0,
+                policy_kwargs={"tree": {}})  # fmt: skip
     model.learn(256)
     params = model.policy.ensembles[0].params  # type: ignore[operator,union-attr]
     assert params.categorical == tuple(range(51))

@@ -7,7 +7,7 @@ lists; what a family keeps is plain data, from which an equal one is made.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class TreeOptions:
         ValueError: for an option that breaks its rule; the message states both.
     """
 
-    by_default: ClassVar[bool] = False  # whether the learner was chosen since nothing was said
+    by_default = False  # no field: whether the learner was chosen since nothing was said
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     value_lr: Rate = 0.1
