@@ -107,7 +107,7 @@ def test_the_papers_settings_of_cartpole() -> None:
 @pytest.mark.parametrize(
     ("algo", "policy", "env"),
     [
-        ("ppo", "gbt", "LunarLander-v3"),
+        ("ppo", "gbt", "Hopper-v5"),
         ("ppo", "mlp", "CartPole-v1"),
         ("a2c", "gbt", "CartPole-v1"),
     ],
