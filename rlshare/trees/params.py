@@ -54,7 +54,7 @@ class TreeParams:
             ``n_trees`` of the learning rate times the mean gradient of their rows, so that the
             model stays as large as it is. The tests are drawn anew three times while little is
             learnt, by what the features gain in trees grown on the gradients; with steps of fewer
-            than 64 rows twice more, after 64 and 512. Their thresholds are next to values of rows,
+            than 32 rows twice more, after 64 and 512. Their thresholds are next to values of rows,
             or with ``candidates="uniform"`` anywhere between the least and the greatest.
             ``score``, ``n_bins`` and ``min_samples_leaf`` say nothing then.
         n_trees: trees of a model that is refitted.

@@ -17,9 +17,10 @@ FloatArray = NDArray[np.float32]
 # Rows stepped on, repetitions counted, after which tests are drawn anew: often while little is
 # learnt, then no more, since each time something is lost.
 REDRAWN_AFTER = (10_000, 20_000, 80_000)
-# Where steps have fewer rows than the first of these, after these rows too: of few rows, which may
-# be all alike, tests cannot be good.
+# Where steps have fewer rows than 32, after these rows too: of few rows, which may be all alike,
+# tests cannot be good. Of 32, DQN's default, they are good enough, and it learns more without.
 OF_SMALL_STEPS = (64, 512)
+_SMALL = 32
 
 _MAX_PER_STEP = 512  # rows that count, so that large batches are several steps too
 _MAX_ROWS = 2048
@@ -152,7 +153,7 @@ def prepared(
         targets = [forest.leaves for _ in targets]
     before = sample.n_seen
     sample = sample.after(forest, rows, grads, weights, rng, n_threads)
-    early = OF_SMALL_STEPS if len(rows) < OF_SMALL_STEPS[0] else ()
+    early = OF_SMALL_STEPS if len(rows) < _SMALL else ()
     if any(before < n <= sample.n_seen for n in (*early, *REDRAWN_AFTER)):
         forest, targets = redrawn(forest, params, sample, seed, n_threads, targets)
     return forest, sample if sample.n_seen < REDRAWN_AFTER[-1] else None, targets

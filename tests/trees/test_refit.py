@@ -242,14 +242,14 @@ def test_the_rows_are_kept_until_the_last_draw() -> None:
     assert len(model.to_bytes()) < size
 
 
-@pytest.mark.parametrize("n", [1, 5, 63])
+@pytest.mark.parametrize("n", [1, 5, 31])
 def test_drawn_from_few_rows_tests_are_soon_drawn_from_more(n: int) -> None:
     model = empty(learner="refit", n_trees=50, random_state=0)
     n_steps = -(-512 // n)
     for step in range(n_steps):
         model.step(*batch(n, seed=step))
     thresholds = [t for i in range(50) for t in model.tree_structure(i)["thresholds"]]
-    assert len(set(thresholds)) > 150  # of 200, where the rows of one step have 63 x 3 values
+    assert len(set(thresholds)) > 150  # of 200, where the rows of one step have 31 x 3 values
     assert model.n_trees == 50
 
 
