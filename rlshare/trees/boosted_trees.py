@@ -237,7 +237,8 @@ class BoostedTrees(Ensemble):
                 "step"
             )
         if not isinstance(X, LeafIds):
-            X, index = self.leaf_ids(X if index is None else X[index]), None
+            encoded = self._encoder.encode(X if index is None else X[index], learn=True)
+            X, index = LeafIds(encoded, self._encoder), None  # for this step alone: no copy
         if len(X) == 0:
             raise ValueError("X must have at least one row, got none")
         X.check(self._encoder)

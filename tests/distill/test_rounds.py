@@ -1,5 +1,7 @@
 """DAgger on a chain of states, against a replay of its own written out by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,7 +43,10 @@ def fit(states: States) -> np.ndarray:
 
 def test_later_rounds_visit_the_student_s_states_and_keep_the_earlier() -> None:
     chain = Chain()
-    agree = lambda student: float((student == TEACHER).mean())  # noqa: E731
+
+    def agree(student: Any) -> float:
+        return float((student == TEACHER).mean())
+
     rounds = list(dagger(chain.collect, fit, agree, 3))
     # Round 0 sees 0 1 2 3; its student goes right everywhere, and so stays in 5; asked there, it
     # learns to go left, and meets 4, from where it would still go right.

@@ -73,12 +73,17 @@ def test_added_trees_of_awr_have_its_own_rates() -> None:
     assert rates(policy({"value_lr": 0.2}, AWR)) == (0.01, 0.2)
 
 
-@pytest.mark.parametrize("algorithm", [PPO, A2C, DQN])
-def test_trees_that_were_added_by_default_go_on_so(algorithm: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "env"),
+    [(PPO, "CartPole-v1"), (PPO, "Pendulum-v1"), (A2C, "Pendulum-v1"), (DQN, "CartPole-v1")],
+)
+def test_trees_that_were_added_by_default_go_on_so(
+    algorithm: Any, env: str, tmp_path: Path
+) -> None:
     """Policies saved with the defaults of before, when trees were added."""
     settings: dict[str, Any] = {"learning_starts": 8} if algorithm is DQN else {"n_steps": 64}
     options = {"device": "cpu", "seed": 0, **settings}
-    old = algorithm("GBTPolicy", "CartPole-v1", policy_kwargs={"tree": {}}, **options).learn(64)
+    old = algorithm("GBTPolicy", env, policy_kwargs={"tree": {}}, **options).learn(64)
     del old.policy_kwargs["tree"]
     old.save(tmp_path / "old")
     new = algorithm.load(tmp_path / "old", env=old.get_env(), device="cpu")
@@ -91,3 +96,5 @@ def test_trees_that_were_added_by_default_go_on_so(algorithm: Any, tmp_path: Pat
     again = type(new.policy).load(tmp_path / "policy", device="cpu")
     assert again.n_trees == new.policy.n_trees
     assert not again.ensembles[0].refits
+    if env == "Pendulum-v1":
+        assert not new.policy.natural_gradient  # as of added trees

@@ -74,7 +74,7 @@ class TreePolicy(SavedPolicy):
         Raises:
             RuntimeError: for trees or networks of another structure.
         """
-        if self.options.by_default:
+        if self.options.learner_by_default:
             self._adopt_learner(state_dict)
         own = [(trees.params, trees.schedules, line_of(trees)) for trees in self.ensembles]
         if strict:

@@ -70,7 +70,7 @@ class TreeOptions:
         ValueError: for an option that breaks its rule; the message states both.
     """
 
-    by_default = False  # no field: whether the learner was chosen since nothing was said
+    learner_by_default = False  # no field: it follows from what was not given
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     value_lr: Rate = 0.1
@@ -357,7 +357,7 @@ def read_options(family: type[Family], given: Mapping[str, Any]) -> Family:
     refuse_unknown("GBTPolicy", options, known, _REASONS)
     defaults = family.defaults(options)
     chosen = family(**{**defaults, **options})
-    chosen._set("by_default", "tree" in defaults)
+    chosen._set("learner_by_default", "tree" in defaults)
     return chosen
 
 
